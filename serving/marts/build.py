@@ -1,0 +1,134 @@
+"""Write, audit, publish: marts are made beside the ones that serve, tested, then take over."""
+
+import fcntl
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from serving.content.model import Content
+from serving.content.validate import near
+from serving.errors import BuildFailed
+from serving.marts.artifact import MartFile, make_mart, mart_fingerprint, open_mart, source_fingerprint
+from serving.marts.data_tests import data_tests, explain, question_key, run_tests
+from serving.marts.graph import Graph
+from serving.marts.publish import Version, current_version, publish, record_tests, tests_passed
+from serving.store import Store
+
+Status = Literal["building", "built", "unchanged", "testing", "tested"]
+Report = Callable[[str, Status, int], None]  # mart, what happened, rows
+
+
+def silent(mart: str, status: Status, rows: int) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a green build did; `published` is False where the version already served."""
+
+    version: Version
+    published: bool
+    built: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    tests: int  # data tests that ran
+    known_green: int  # data tests skipped: same question over the same files was green before
+
+
+def build(
+    content: Content,
+    graph: Graph,
+    store: Store,
+    folder: Path,
+    *,
+    only: Collection[str] = (),
+    full: bool = False,
+    report: Report = silent,
+) -> BuildResult:
+    """Build what changed, test it, publish it; raises BuildFailed and changes nothing otherwise."""
+    for name in only:
+        if name not in content.marts:
+            raise BuildFailed(f"there is no mart {name!r}", hint=near(name, content.marts))
+    with _alone(folder):
+        before = current_version(store, folder)
+        chosen = graph.upstream(only) if only else set(graph.order)
+        files: dict[str, MartFile] = {}
+        if before is not None:
+            files = {n: f for n, f in before.marts.items() if n in content.marts and n not in chosen}
+        built = _make(content, graph, folder, [n for n in graph.order if n in chosen], files, full, report)
+        ran, green = _audit(content, store, files, report)
+        version = publish(store, folder, files, content.project.keep_versions)
+    unchanged = tuple(sorted(chosen - set(built)))
+    published = before is None or before.number != version.number
+    return BuildResult(version, published, tuple(built), unchanged, ran, green)
+
+
+def _make(
+    content: Content,
+    graph: Graph,
+    folder: Path,
+    names: list[str],
+    files: dict[str, MartFile],
+    full: bool,
+    report: Report,
+) -> list[str]:
+    """Add the files of `names` to `files`; returns the names that had to be made."""
+    inputs = {name: file.fingerprint for name, file in files.items()}
+    wanted = {i for name in names for i in graph.reads[name].inputs if i in content.sources}
+    inputs |= {name: source_fingerprint(content.sources[name]) for name in sorted(wanted)}
+    built: list[str] = []
+    for name in names:
+        fingerprint = mart_fingerprint(content.marts[name], content, graph, inputs)
+        path = folder / f"{name}-{fingerprint}.duckdb"
+        if path.exists() and not full:
+            files[name] = open_mart(name, fingerprint, path)
+            report(name, "unchanged", files[name].rows)
+        else:
+            if path.exists():  # a file that serves is never written to: a forced build gets a name of its own
+                fingerprint = _next_name(folder, name, fingerprint)
+            report(name, "building", 0)
+            files[name] = make_mart(content, graph, content.marts[name], files, fingerprint, folder)
+            built.append(name)
+            report(name, "built", files[name].rows)
+        inputs[name] = fingerprint
+    return built
+
+
+def _next_name(folder: Path, name: str, fingerprint: str) -> str:
+    number = 2
+    while (folder / f"{name}-{fingerprint}-{number}.duckdb").exists():
+        number += 1
+    return f"{fingerprint}-{number}"
+
+
+def _audit(content: Content, store: Store, files: Mapping[str, MartFile], report: Report) -> tuple[int, int]:
+    """Run the tests not known to be green; raises BuildFailed with every red one."""
+    tests = [test for test in data_tests(content) if all(name in files for name in test.reads)]
+    keys = {test: question_key(test, files) for test in tests}
+    green = tests_passed(store, keys.values())
+    todo = [test for test in tests if not (test.timeless and keys[test] in green)]
+    results = []
+    for result in run_tests(todo, files):
+        results.append((keys[result.test], result, "" if result.passed else explain(result)))
+        report(result.test.mart, "tested", result.failures)
+    record_tests(store, results)
+    if red := [words for _, result, words in results if not result.passed]:
+        count = "a data test is" if len(red) == 1 else f"{len(red)} data tests are"
+        hint = "nothing was published; the last version serves on"
+        raise BuildFailed("\n".join([f"{count} red:", *red]), hint=hint)
+    return len(todo), len(tests) - len(todo)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One build at a time; the lock dies with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".build.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BuildFailed(
+                "another build is running", hint="wait for it to end, then build again"
+            ) from error
+        yield

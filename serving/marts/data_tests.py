@@ -1,0 +1,137 @@
+"""Data tests: each is one SELECT whose rows are failures."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from serving.content.model import Content, In, Mart, Relationship
+from serving.marts.artifact import MartFile, literal, quoted, show_mart
+from serving.marts.graph import parse_select, tables_read
+
+SAMPLE = 5  # failing rows shown
+
+
+@dataclass(frozen=True)
+class DataTest:
+    """A question whose answer must be empty."""
+
+    mart: str
+    name: str  # "order_id is unique"
+    at: str  # file:line
+    sql: str
+    reads: tuple[str, ...]
+    timeless: bool = True  # the same files give the same result
+
+
+@dataclass(frozen=True)
+class Tested:
+    """How a data test ended; `sample` holds up to five failing rows."""
+
+    test: DataTest
+    failures: int
+    columns: tuple[str, ...] = ()
+    sample: tuple[tuple[object, ...], ...] = ()
+    error: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """No failing row, and the test could run."""
+        return self.failures == 0 and not self.error
+
+
+def data_tests(content: Content) -> list[DataTest]:
+    """Every test of every mart: grain, columns, freshness, SQL."""
+    return [test for mart in content.marts.values() for test in _tests(mart)]
+
+
+def _tests(mart: Mart) -> Iterator[DataTest]:
+    table = quoted(mart.name)
+
+    def made(name: str, at: str, sql: str, *others: str, timeless: bool = True) -> DataTest:
+        return DataTest(mart.name, name, at, sql, tuple(sorted({mart.name, *others})), timeless)
+
+    if mart.grain:
+        shown = ", ".join(mart.grain)
+        keys = ", ".join(quoted(key) for key in mart.grain)
+        missing = " OR ".join(f"{quoted(key)} IS NULL" for key in mart.grain)
+        unique = f"SELECT {keys}, count(*) AS rows FROM {table} GROUP BY ALL HAVING count(*) > 1"
+        yield made(f"grain: {shown} is unique", mart.at("grain"), unique)
+        yield made(
+            f"grain: {shown} is never null", mart.at("grain"), f"SELECT * FROM {table} WHERE {missing}"
+        )
+    for column, spec in mart.columns.items():
+        name = quoted(column)
+        for index, test in enumerate(spec.tests):
+            at = mart.at("columns", column, "tests", index)
+            match test:
+                case "unique":
+                    sql = (
+                        f"SELECT {name}, count(*) AS rows FROM {table} WHERE {name} IS NOT NULL GROUP BY ALL"
+                    )
+                    yield made(f"{column} is unique", at, f"{sql} HAVING count(*) > 1")
+                case "not_null":
+                    yield made(f"{column} is never null", at, f"SELECT * FROM {table} WHERE {name} IS NULL")
+                case In(allowed=allowed):
+                    values = ", ".join(literal(value) for value in allowed)
+                    stray = f"{name} NOT IN ({values})"
+                    sql = f"SELECT {name}, count(*) AS rows FROM {table} WHERE {stray} GROUP BY ALL"
+                    yield made(f"{column} is one of {', '.join(map(str, allowed))}", at, sql)
+                case Relationship(to=to):
+                    other, _, key = to.partition(".")
+                    match_there = f"FROM {quoted(other)} AS there WHERE there.{quoted(key)} = here.{name}"
+                    sql = f"SELECT {name}, count(*) AS rows FROM {table} AS here WHERE {name} IS NOT NULL"
+                    sql += f" AND NOT EXISTS ({match_there}) GROUP BY ALL"
+                    yield made(f"{column} stands in {to}", at, sql, other)
+    if mart.freshness is not None and mart.freshness.error is not None:
+        newest = f"SELECT max({quoted(mart.freshness.column)}) AS newest FROM {table}"
+        age = f"CAST({literal(mart.freshness.error)} AS INTERVAL)"
+        sql = f"SELECT newest FROM ({newest}) WHERE newest IS NULL OR newest < now()::TIMESTAMP - {age}"
+        yield made(f"fresh: newer than {mart.freshness.error}", mart.at("freshness"), sql, timeless=False)
+    for index, sql in enumerate(mart.tests):
+        others = {node.name for node in tables_read(parse_select(sql))}
+        yield made(f"no rows: {' '.join(sql.split())}", mart.at("tests", index), sql, *others)
+
+
+def question_key(test: DataTest, files: Mapping[str, MartFile]) -> str:
+    """The same key: the same question over the same files."""
+    parts = [test.sql, *(files[name].fingerprint for name in test.reads)]
+    return hashlib.blake2b("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def run_tests(tests: list[DataTest], files: Mapping[str, MartFile]) -> Iterator[Tested]:
+    """Run each test over the built files."""
+    with duckdb.connect(":memory:") as connection:
+        for file in files.values():
+            show_mart(connection, file)
+        for test in tests:
+            yield _run(connection, test)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, test: DataTest) -> Tested:
+    body = test.sql.rstrip().rstrip(";")
+    try:
+        (failures,) = connection.execute(f"SELECT count(*) FROM (\n{body}\n)").fetchone() or (0,)
+        if not failures:
+            return Tested(test, 0)
+        sample = connection.execute(f"SELECT * FROM (\n{body}\n) LIMIT {SAMPLE}")
+        columns = tuple(item[0] for item in sample.description or ())
+        return Tested(test, failures, columns, tuple(sample.fetchall()))
+    except duckdb.Error as error:
+        return Tested(test, 0, error=str(error))
+
+
+def explain(result: Tested) -> str:
+    """A red test in words: where, how many rows, and what the first ones hold."""
+    if result.error:
+        return (
+            f"{result.test.at}: {result.test.mart}: the test '{result.test.name}' cannot run: {result.error}"
+        )
+    rows = "row" if result.failures == 1 else "rows"
+    lines = [f"{result.test.at}: {result.test.mart}: {result.test.name}: {result.failures:,} failing {rows}"]
+    lines += [
+        "    " + ", ".join(f"{name}={value}" for name, value in zip(result.columns, row, strict=True))
+        for row in result.sample
+    ]
+    return "\n".join(lines)
