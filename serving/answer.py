@@ -1,0 +1,37 @@
+"""What a question costs at most, and what comes back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`rows` of the answer (None: all of them) and `seconds` of running time."""
+
+    rows: int | None = 100_000
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """How an answer came to be."""
+
+    question_id: int  # its line in the audit
+    sql: str  # the text that ran
+    views: Mapping[str, str]  # mart -> what its name meant for this person, as SQL
+    version: int
+    policies: tuple[str, ...]  # the rules that shaped the views, one sentence each
+    masked: Mapping[str, str]  # mart.column -> mask
+    rows: int
+    truncated: bool  # the answer was cut at the row limit
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A governed answer and its receipt."""
+
+    table: pa.Table
+    receipt: Receipt
