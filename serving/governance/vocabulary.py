@@ -1,0 +1,64 @@
+"""The words of DuckDB 2.0's syntax tree that a question may consist of.
+
+An allow-list: what is not here is refused, so that an engine upgrade that adds a word
+fails closed until somebody has looked at what the word does.
+"""
+
+from importlib.resources import files
+
+# kinds of query nodes, table references and modifiers
+NODES = frozenset(
+    """
+    ASCENDING BASE_TABLE DESCENDING DISTINCT_MODIFIER EMPTY EXPRESSION_LIST JOIN LIMIT_MODIFIER
+    LIMIT_PERCENT_MODIFIER ORDER_DEFAULT ORDER_MODIFIER PIVOT RECURSIVE_CTE_NODE SELECT_NODE
+    SET_OPERATION_NODE SUBQUERY TABLE_FUNCTION
+    """.split()
+)
+
+# classes of expressions
+EXPRESSIONS = frozenset(
+    """
+    BETWEEN CASE CAST COLLATE COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION LAMBDA OPERATOR
+    POSITIONAL_REFERENCE STAR SUBQUERY TYPE WINDOW
+    """.split()
+)
+
+# type names, in lower case
+TYPES = frozenset(
+    """
+    array bigint bignum bit bitstring blob bool boolean bpchar bytea char date datetime decimal
+    double float float4 float8 hugeint int int1 int128 int16 int2 int32 int4 int64 int8 integer
+    interval json list long map null numeric real short signed smallint string struct text time
+    timestamp timestamp_ms timestamp_ns timestamp_s timestamp_us timestamptz timestamptz_ns timetz
+    tinyint ubigint uhugeint uinteger union usmallint utinyint uuid varchar
+    """.split()
+) | {"time with time zone", "timestamp with time zone"}
+
+# keys of any node
+KEYS = frozenset(
+    """
+    aggregate_handling aggregates alias aliases arg_orders arguments at_clause case_checks catalog
+    catalog_name child children class collation column column_name_alias column_names columns
+    comparison_type condition cte_map cte_name default_expr delim_flipped distinct
+    distinct_on_targets duplicate_eliminated_columns else_expr end end_expr entries exclude_clause
+    exclude_list expected_names expected_types export_state expr expression filter filter_expr
+    from_table function function_name group_expressions group_sets groups has_ignore_nulls having id
+    ignore_nulls include_nulls index input is_implicit is_null is_operator is_percentage join_type
+    key key_targets kind left lhs limit limit_type literal lower map materialized method modifiers
+    name named_param_map nearest_approx nearest_count nearest_order_type node null_order offset
+    offset_expr order_bys orders partitions path payload_aggregates pivot_enum pivot_expressions
+    pivots qualified_exclude_list qualified_name qualify query query_location query_location_length
+    query_node ranking_expression ref_type relation_name rename_list repeatable replace_list right
+    sample sample_rate sample_size schema schema_name seed select_list setop_all setop_type source
+    star_expr start start_expr subquery subquery_type syntax_type table table_name text then_expr
+    try_cast type type_expr type_info type_name union_all unpivot_names upper using_columns value
+    values when_expr where_clause with_ordinality
+    """.split()
+)
+
+TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest"})
+FUNCTIONS = frozenset(
+    line
+    for line in files("serving.governance").joinpath("functions.txt").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+)
