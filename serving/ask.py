@@ -1,0 +1,237 @@
+"""THE door: every query of every surface comes through `Door.ask`.
+
+screen -> parse -> check with both parsers -> bind names to governed views -> run
+-> (on a data error) run again on the secure twins -> audit
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+from sqlglot import exp
+
+from serving.answer import Answer, Limits, Receipt
+from serving.audit import Audit, Outcome
+from serving.content.model import Content
+from serving.content.validate import near
+from serving.engine.pool import Pool
+from serving.engine.process import Cancel, EngineFailure, Snapshot, WorkerProcess
+from serving.errors import QueryFailed, QueryRefused, QueryStopped, SluiceError
+from serving.governance.access import BASE, View, governed_view, visible_marts
+from serving.governance.names import parse_question, table_names
+from serving.governance.screen import screen
+from serving.governance.tree import Reading, read_tree
+from serving.identity import User
+from serving.marts.publish import Version
+
+PARSE_SECONDS = 5.0
+QUEUE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody asks, through which surface, and how much it may cost."""
+
+    sql: str
+    user: User
+    surface: str
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A question that may run: its text, and what each mart name in it means."""
+
+    sql: str
+    views: tuple[View, ...]
+
+
+class Door:
+    """Answers questions over the published marts; safe to share between threads."""
+
+    def __init__(self, pool: Pool, audit: Audit, mask_key: str) -> None:
+        self.pool, self.audit, self.mask_key = pool, audit, mask_key
+        self._readings: dict[str, Reading] = {}
+
+    def ask(
+        self,
+        question: Question,
+        content: Content,
+        version: Version,
+        snapshot: Snapshot,
+        cancel: Cancel | None = None,
+    ) -> Answer:
+        """The governed answer; raises QueryRefused (or QueryFailed, QueryStopped) with the reason."""
+        started = time.monotonic()
+        number = self.audit.begin(question.user.email, question.surface, question.sql)
+        facts: dict[str, str | int | float | None] = {"version": version.number}
+        try:
+            plan = self.plan(question.sql, question.user, content, version, snapshot)
+            facts["marts"] = ", ".join(view.mart for view in plan.views)
+            facts["policies"] = "; ".join(
+                text for view in plan.views for text in (*view.policies, *view.alarms)
+            )
+            answer = self._answer(plan, question, version, snapshot, cancel or Cancel(), number, started)
+        except BaseException as error:
+            seconds = round(time.monotonic() - started, 4)
+            reason = error.problem if isinstance(error, SluiceError) else type(error).__name__
+            self.audit.end(number, _outcome(error), reason=reason, seconds=seconds, **facts)
+            raise
+        self.audit.end(number, "answered", rows=answer.receipt.rows, seconds=answer.receipt.seconds, **facts)
+        return answer
+
+    def plan(self, sql: str, user: User, content: Content, version: Version, snapshot: Snapshot) -> Plan:
+        """Check the text and bind its names; raises QueryRefused."""
+        text = screen(sql).strip().rstrip(";")
+        names = _names(text)
+        reading = self._reading(text, snapshot)
+        if names != reading.tables:  # the two parsers see different tables: trust neither
+            raise QueryRefused(
+                "the query can be read in two ways", hint="write it more plainly, names without quotes"
+            )
+        marts = _marts(reading, content, version, user)
+        types = {mart: dict(version.marts[mart].columns) for mart in marts}
+        return Plan(
+            text, tuple(governed_view(content, mart, types[mart], user, self.mask_key) for mart in marts)
+        )
+
+    def _reading(self, text: str, snapshot: Snapshot) -> Reading:
+        if (known := self._readings.get(text)) is not None:
+            return known
+        try:
+            tree = self.pool.call(snapshot, QUEUE_SECONDS, lambda worker: worker.parse(text, PARSE_SECONDS))
+        except EngineFailure as failure:
+            raise _said(failure, snapshot, PARSE_SECONDS) from failure
+        reading = read_tree(tree)
+        if len(self._readings) > 2_000:
+            self._readings.clear()
+        self._readings[text] = reading
+        return reading
+
+    def _answer(
+        self,
+        plan: Plan,
+        question: Question,
+        version: Version,
+        snapshot: Snapshot,
+        cancel: Cancel,
+        number: int,
+        started: float,
+    ) -> Answer:
+        limits = question.limits
+        views = [(view.mart, _physical(view, snapshot)) for view in plan.views]
+
+        def run(secure: bool) -> Callable[[WorkerProcess], pa.Table]:
+            return lambda worker: worker.run(
+                plan.sql, views, rows=limits.rows, seconds=limits.seconds, secure=secure, cancel=cancel
+            )
+
+        try:
+            try:
+                table = self.pool.call(snapshot, QUEUE_SECONDS, run(secure=False))
+            except EngineFailure as failure:
+                if failure.kind != "data":
+                    raise
+                # the optimistic run may have stumbled over a hidden row; the secure twins cannot
+                table = self.pool.call(snapshot, QUEUE_SECONDS, run(secure=True))
+        except EngineFailure as failure:
+            raise _said(failure, snapshot, limits.seconds, cancelled=cancel.event.is_set()) from failure
+        truncated = limits.rows is not None and table.num_rows > limits.rows
+        if truncated:
+            table = table.slice(0, limits.rows)
+        receipt = Receipt(
+            question_id=number,
+            sql=plan.sql,
+            views={view.mart: view.shown for view in plan.views},
+            version=version.number,
+            policies=tuple(text for view in plan.views for text in view.policies),
+            masked={f"{view.mart}.{name}": mask for view in plan.views for name, mask in view.masked.items()},
+            rows=table.num_rows,
+            truncated=truncated,
+            seconds=round(time.monotonic() - started, 4),
+        )
+        return Answer(table, receipt)
+
+
+@lru_cache(maxsize=1_000)
+def _names(text: str) -> frozenset[str]:
+    return table_names(parse_question(text))
+
+
+def _marts(reading: Reading, content: Content, version: Version, user: User) -> tuple[str, ...]:
+    """The marts the query may mean; a name that is neither mart nor CTE is refused."""
+    visible = visible_marts(content, user)
+    found = sorted(name for name in reading.tables if name in visible)
+    for name in sorted(reading.tables - reading.ctes - set(found)):
+        hint = near(name, visible) or "the catalog lists the marts you may see"
+        raise QueryRefused(f"there is no mart '{name}' for you", hint=hint)
+    for name in found:
+        if name not in version.marts:
+            raise QueryRefused(
+                f"the mart '{name}' is not built in version {version.number}", hint="build first"
+            )
+    return tuple(found)
+
+
+def _physical(view: View, snapshot: Snapshot) -> str:
+    """The view's body over the mart's own table in this snapshot."""
+
+    def place(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Table) and node.name == BASE:
+            return exp.table_(
+                exp.to_identifier(view.mart, quoted=True),
+                db=exp.to_identifier(snapshot.aliases[view.mart], quoted=True),
+            )
+        return node
+
+    return view.body.transform(place).sql("duckdb", comments=False)
+
+
+def _said(
+    failure: EngineFailure, snapshot: Snapshot, seconds: float, *, cancelled: bool = False
+) -> QueryRefused:
+    """An engine's failure as the person may read it: nothing that names what they cannot see."""
+    match failure.kind:
+        case "stopped" if cancelled:
+            return QueryStopped("the query was cancelled")
+        case "stopped":
+            return QueryStopped(
+                f"the query ran longer than {seconds:g} s", hint="filter it, or aggregate earlier"
+            )
+        case "memory":
+            return QueryStopped(
+                "the query needs more memory than it may use", hint="filter it, or aggregate earlier"
+            )
+        case "busy":
+            return QueryStopped("all workers are busy", hint="try again in a moment")
+        case "crashed":
+            return QueryStopped(
+                "the query broke its worker, twice", hint="it asks for too much memory or depth"
+            )
+    words = failure.text.split("\n\nLINE ")[0]
+    if any(alias in failure.text for alias in snapshot.aliases.values()) or BASE in failure.text:
+        words = "the query does not fit the marts it reads"
+    kind = QueryRefused if failure.kind == "bind" else QueryFailed
+    return kind(_plain(_CLASS.sub("", words)), hint=_place(failure.text))
+
+
+_CLASS = re.compile(r"^(Binder|Catalog|Parser|Syntax|Conversion|Invalid Input|Out of Range) Error: ")
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.replace("\x1b", " ").split())
+
+
+def _place(text: str) -> str:
+    """Where in the person's own text the engine pointed, as `line 2: …`."""
+    _, found, context = text.partition("\n\nLINE ")
+    return f"line {_plain(context.splitlines()[0])}" if found else ""
+
+
+def _outcome(error: BaseException) -> Outcome:
+    if isinstance(error, QueryStopped):
+        return "stopped"
+    return "refused" if isinstance(error, QueryRefused) and not isinstance(error, QueryFailed) else "failed"
