@@ -1,0 +1,152 @@
+"""What there is to read: marts, columns, tests, freshness, lineage, as one person may see it."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import select
+
+from serving.errors import QueryRefused
+from serving.governance.access import governed_view
+from serving.identity import User
+from serving.marts.data_tests import data_tests, question_key
+from serving.marts.publish import tested
+from serving.project import Project
+
+TestState = Literal["green", "red", "not run"]
+
+
+@dataclass(frozen=True)
+class ColumnEntry:
+    """A column as its readers see it; `mask` is what they get instead of its values."""
+
+    name: str
+    kind: str
+    description: str
+    tags: tuple[str, ...]
+    mask: str
+
+
+@dataclass(frozen=True)
+class TestEntry:
+    """A data test and how it ended on the files that serve."""
+
+    __test__ = False  # not for pytest
+    name: str
+    state: TestState
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One mart."""
+
+    mart: str
+    description: str
+    owner: str
+    grain: tuple[str, ...]
+    columns: tuple[ColumnEntry, ...]
+    measures: dict[str, str]  # name -> description or definition
+    rows: int | None  # of the whole mart; None where the reader sees a part of it, or nothing is built
+    built_at: datetime | None
+    tests: tuple[TestEntry, ...]
+    upstream: tuple[str, ...]
+    downstream: tuple[str, ...]
+    policies: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def describe(project: Project, user: User | None = None) -> list[CatalogEntry]:
+    """The visible marts; for a user only what the policy shows them, else all of it."""
+    names = (
+        project.visible_marts(user) if user else [m.name for m in project.content.marts.values() if m.visible]
+    )
+    return [_entry(project, name, user) for name in names]
+
+
+def lineage(project: Project, user: User | None = None) -> list[tuple[str, str]]:
+    """The arrows (from, to) between sources, marts and syncs; building blocks are stepped over for a user."""
+    content, graph = project.content, project.graph
+    shown = set(project.visible_marts(user)) if user else set(content.marts)
+    arrows: set[tuple[str, str]] = set()
+    for mart in shown:
+        todo = list(graph.reads[mart].inputs) if mart in graph.reads else []
+        seen: set[str] = set()
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in content.sources or name in shown:
+                arrows.add((name, mart))
+            elif name in graph.reads and not (content.marts[name].visible and user):
+                todo += graph.reads[
+                    name
+                ].inputs  # an unseen building block; other people's marts stay unnamed
+    return sorted(arrows)
+
+
+def _entry(project: Project, name: str, user: User | None) -> CatalogEntry:
+    mart, version = project.content.marts[name], project.current_version()
+    file = version.marts.get(name) if version else None
+    types = dict(file.columns) if file else dict.fromkeys(mart.columns, "")
+    masks: dict[str, str] = {}
+    policies: tuple[str, ...] = ()
+    filtered = False
+    if user is not None and file is not None:
+        try:
+            view = governed_view(project.content, name, types, user, "")
+        except QueryRefused as refusal:
+            types, policies = {}, (refusal.problem,)
+        else:
+            masks = {column: mask for column, mask in view.masked.items() if mask != "hide"}
+            types = {column: types[column] for column in view.columns}
+            policies = view.policies
+            filtered = any(text.startswith("rows of") for text in policies)
+    columns = tuple(
+        _column(mart.columns.get(column), column, kind, masks.get(column, ""))
+        for column, kind in types.items()
+    )
+    arrows = lineage(project, user)
+    return CatalogEntry(
+        mart=name,
+        description=mart.description,
+        owner=mart.owner,
+        grain=mart.grain,
+        columns=columns,
+        measures={key: spec.description or _definition(spec) for key, spec in mart.measures.items()},
+        rows=file.rows if file and not filtered else None,
+        built_at=version.built_at[name] if version and file else None,
+        tests=tuple(_tests(project, name)),
+        upstream=tuple(start for start, end in arrows if end == name),
+        downstream=tuple(end for start, end in arrows if start == name),
+        policies=policies,
+    )
+
+
+def _column(spec: Any, name: str, kind: str, mask: str) -> ColumnEntry:
+    if spec is None:
+        return ColumnEntry(name, kind, "", (), mask)
+    return ColumnEntry(name, kind, spec.description, spec.tags, mask)
+
+
+def _definition(spec: Any) -> str:
+    return f"{spec.agg}({spec.expr or '*'})" if spec.agg else str(spec.expr)
+
+
+def _tests(project: Project, name: str) -> list[TestEntry]:
+    version = project.current_version()
+    files = version.marts if version else {}
+    with project.store.read() as connection:
+        known = {row.question: row for row in connection.execute(select(tested).where(tested.c.mart == name))}
+    entries = []
+    for test in data_tests(project.content):
+        if test.mart != name:
+            continue
+        row = known.get(question_key(test, files)) if all(read in files for read in test.reads) else None
+        state: TestState = "not run" if row is None else "red" if row.failures else "green"
+        entries.append(TestEntry(test.name, state, row.at if row else None))
+    return entries

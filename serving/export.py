@@ -1,0 +1,108 @@
+"""Answers as files and as text."""
+
+import io
+import json
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+FORMATS = ("csv", "json", "arrow", "parquet")
+
+
+def write_table(table: pa.Table, form: str, target: Path | IO[bytes]) -> None:
+    """Write a table as csv, json (a list of objects), arrow (IPC stream) or parquet."""
+    if isinstance(target, Path):
+        with target.open("wb") as file:
+            write_table(table, form, file)
+        return
+    match form:
+        case "csv":
+            pa.csv.write_csv(_flat(table), target)
+        case "json":
+            text = json.dumps(unique_names(table).to_pylist(), default=json_value, ensure_ascii=False)
+            target.write(text.encode() + b"\n")
+        case "arrow":
+            with pa.ipc.new_stream(target, table.schema) as writer:
+                writer.write_table(table)
+        case "parquet":
+            pa.parquet.write_table(unique_names(table), target)
+        case _:
+            raise ValueError(form)
+    target.flush()
+
+
+def to_bytes(table: pa.Table, form: str) -> bytes:
+    """The file that `write_table` writes, in memory."""
+    buffer = io.BytesIO()
+    write_table(table, form, buffer)
+    return buffer.getvalue()
+
+
+def show_table(table: pa.Table, rows: int = 200) -> str:
+    """A text table of the first rows."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for field in table.schema:
+        shown.add_column(field.name, justify="right" if _numeric(field.type) else "left", overflow="fold")
+    for row in table.slice(0, rows).to_batches():
+        for values in zip(*(column.to_pylist() for column in row.columns), strict=True):
+            shown.add_row(*("" if value is None else str(value) for value in values))
+    console = Console(width=200, no_color=True, highlight=False, markup=False)
+    with console.capture() as capture:
+        console.print(shown)
+    left = table.num_rows - rows
+    more = (
+        f"… {left:,} more rows"
+        if left > 0
+        else f"({table.num_rows:,} row{'s' if table.num_rows != 1 else ''})"
+    )
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + f"\n{more}"
+
+
+def json_value(value: Any) -> Any:
+    """A value that JSON has no word for, as the API and exports write it."""
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case datetime() | date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return value.hex()
+    return str(value)
+
+
+def unique_names(table: pa.Table) -> pa.Table:
+    """The table with repeated headers numbered (`a`, `a_2`), for formats that need distinct ones."""
+    seen: dict[str, int] = {}
+    names = []
+    for name in table.column_names:
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return table.rename_columns(names)
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Nested columns as JSON text: CSV has no word for them."""
+    columns = [
+        pa.array(
+            [None if v is None else json.dumps(v, default=json_value) for v in column.to_pylist()],
+            pa.string(),
+        )
+        if pa.types.is_nested(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names) if columns else table
+
+
+def _numeric(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
