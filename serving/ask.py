@@ -18,7 +18,7 @@ from serving.audit import Audit, Outcome
 from serving.content.model import Content
 from serving.content.validate import near
 from serving.engine.pool import Pool
-from serving.engine.process import Cancel, EngineFailure, Snapshot, WorkerProcess
+from serving.engine.process import Cancel, EngineFailure, Snapshot, SnapshotGone, WorkerProcess
 from serving.errors import QueryFailed, QueryRefused, QueryStopped, SluiceError
 from serving.governance.access import BASE, View, governed_view, visible_marts
 from serving.governance.names import parse_question, table_names
@@ -29,6 +29,9 @@ from serving.marts.publish import Version
 
 PARSE_SECONDS = 5.0
 QUEUE_SECONDS = 30.0
+PINS = 5  # versions tried where files vanish between pinning and opening
+
+Pin = Callable[[], tuple[Version, Snapshot]]
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,13 @@ class Door:
         self.pool, self.audit, self.mask_key = pool, audit, mask_key
         self._readings: dict[str, Reading] = {}
 
-    def ask(
-        self,
-        question: Question,
-        content: Content,
-        version: Version,
-        snapshot: Snapshot,
-        cancel: Cancel | None = None,
-    ) -> Answer:
+    def ask(self, question: Question, content: Content, pin: Pin, cancel: Cancel | None = None) -> Answer:
         """The governed answer; raises QueryRefused (or QueryFailed, QueryStopped) with the reason."""
         started = time.monotonic()
         number = self.audit.begin(question.user.email, question.surface, question.sql)
-        facts: dict[str, str | int | float | None] = {"version": version.number}
+        facts: dict[str, str | int | float | None] = {}
         try:
-            plan = self.plan(question.sql, question.user, content, version, snapshot)
-            facts["marts"] = ", ".join(view.mart for view in plan.views)
-            facts["policies"] = "; ".join(
-                text for view in plan.views for text in (*view.policies, *view.alarms)
-            )
-            answer = self._answer(plan, question, version, snapshot, cancel or Cancel(), number, started)
+            answer = self._pinned(question, content, pin, cancel or Cancel(), number, started, facts)
         except BaseException as error:
             seconds = round(time.monotonic() - started, 4)
             reason = error.problem if isinstance(error, SluiceError) else type(error).__name__
@@ -82,6 +73,31 @@ class Door:
             raise
         self.audit.end(number, "answered", rows=answer.receipt.rows, seconds=answer.receipt.seconds, **facts)
         return answer
+
+    def _pinned(
+        self,
+        question: Question,
+        content: Content,
+        pin: Pin,
+        cancel: Cancel,
+        number: int,
+        started: float,
+        facts: dict[str, str | int | float | None],
+    ) -> Answer:
+        """Plan and run over one version; over the next one where its files went meanwhile."""
+        for attempt in range(PINS):
+            version, snapshot = pin()
+            facts["version"] = version.number
+            try:
+                plan = self.plan(question.sql, question.user, content, version, snapshot)
+                facts["marts"] = ", ".join(view.mart for view in plan.views)
+                policies = [text for view in plan.views for text in (*view.policies, *view.alarms)]
+                facts["policies"] = "; ".join(policies)
+                return self._answer(plan, question, version, snapshot, cancel, number, started)
+            except SnapshotGone:
+                if attempt == PINS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     def plan(self, sql: str, user: User, content: Content, version: Version, snapshot: Snapshot) -> Plan:
         """Check the text and bind its names; raises QueryRefused."""

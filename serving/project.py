@@ -114,15 +114,13 @@ class Project:
         the current one. Raises QueryRefused, QueryFailed, QueryStopped, UnknownUser, NotPublished.
         """
         who = self.user(user) if isinstance(user, str) else user
-        version = self._version(as_of)
         question = Question(sql, who, surface, limits or limits_for(self.content, who))
-        return self._door.ask(question, self.content, version, self._snapshot(version), cancel)
+        return self._door.ask(question, self.content, lambda: self._pin(as_of), cancel)
 
     def explain(self, sql: str, *, user: User | str, as_of: int | None = None) -> Plan:
         """What the question means for the user, without running it; raises QueryRefused."""
         who = self.user(user) if isinstance(user, str) else user
-        version = self._version(as_of)
-        return self._door.plan(sql, who, self.content, version, self._snapshot(version))
+        return self._door.plan(sql, who, self.content, *self._pin(as_of))
 
     def close(self) -> None:
         """End the workers and let the stores go."""
@@ -130,22 +128,21 @@ class Project:
         self.store.close()
         self.audit.store.close()
 
-    def _version(self, as_of: int | None) -> Version:
+    def _pin(self, as_of: int | None) -> tuple[Version, Snapshot]:
+        """The version that serves now (or the kept one asked for), and its files under secret aliases."""
         if as_of is not None:
-            return publish.version(self.store, self.marts_folder, as_of)
-        version = self.current_version()
-        if version is None:
+            version = publish.version(self.store, self.marts_folder, as_of)
+        elif (current := self.current_version()) is not None:
+            version = current
+        else:
             raise NotPublished("nothing is published yet", hint="run `python -m serving build`")
-        return version
-
-    def _snapshot(self, version: Version) -> Snapshot:
         with self._lock:
             if version.number not in self._snapshots:
                 paths = {name: file.path for name, file in version.marts.items()}
                 self._snapshots[version.number] = Snapshot.of(
                     version.number, paths, self.content.project.timezone
                 )
-            return self._snapshots[version.number]
+            return version, self._snapshots[version.number]
 
 
 def open_project(path: str | Path = "models", *, var: str | Path = "var") -> Project:

@@ -6,7 +6,7 @@ that own those languages.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from connectors.registry import connector_names, options_model
+from connectors.registry import check_key, check_object, connector_names, options_model
 from serving.content import model as m
 from serving.content.validate import near, typed
 from serving.errors import Problem
@@ -122,3 +122,20 @@ def _syncs(content: m.Content) -> Iterator[Problem]:
             yield from _unknown(sync, ("source",), "visible mart", [sync.source], shown)
         yield from _unknown(sync, ("run_as",), "role", sync.run_as, content.policy.roles)
         yield from _unknown(sync, ("destination",), "destination", [sync.destination], content.destinations)
+        if sync.destination in content.destinations:
+            yield from _target(sync, content.destinations[sync.destination])
+
+
+def _target(sync: m.Sync, destination: m.Destination) -> Iterator[Problem]:
+    """Whether the account has that object, and matches rows by that key."""
+    name = destination.connector
+    if name not in connector_names():
+        return
+    options, _ = typed(options_model(name), destination.options, destination._where)
+    if options is None:
+        return
+    where = sync._where
+    if (wrong := check_object(name, options, sync.object)) is not None:
+        yield Problem(where.file, where.line("object"), wrong)
+    elif (wrong := check_key(name, options, sync.object, tuple(sync.key))) is not None:
+        yield Problem(where.file, where.line("key"), wrong)

@@ -38,7 +38,7 @@ class Where:
 
 
 def _one_or_many(value: object) -> object:
-    return value if isinstance(value, list) else [value]
+    return value if isinstance(value, list | tuple) else [value]
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]

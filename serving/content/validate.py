@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.content.model import KeyPath, Where
+from serving.content.model import KeyPath, ProjectSpec, Resource, Where
 from serving.errors import Problem
 
 S = TypeVar("S", bound=BaseModel)
@@ -73,7 +73,10 @@ def _keys(kind: type[BaseModel], path: KeyPath) -> list[str]:
             inner = [_models(m.model_fields[part].annotation) for m in models if part in m.model_fields]
             models = [model for found in inner for model in found] or models
     return [
-        info.alias or name for model in models for name, info in model.model_fields.items() if name != "name"
+        info.alias or name
+        for model in models
+        for name, info in model.model_fields.items()
+        if not (name == "name" and issubclass(model, Resource) and model is not ProjectSpec)
     ]
 
 

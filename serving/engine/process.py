@@ -29,6 +29,10 @@ class EngineFailure(Exception):
         self.kind, self.text = kind, text
 
 
+class SnapshotGone(Exception):
+    """The snapshot's files were deleted before a worker opened them: pin the version that serves now."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The files of one version, each under an alias that nobody can guess."""
@@ -94,6 +98,8 @@ class WorkerProcess:
             raise EngineFailure("crashed", "the worker did not start") from error
         if not answer["ok"]:
             self.kill()
+            if not all(path.exists() for path in snapshot.paths.values()):
+                raise SnapshotGone
             raise EngineFailure("crashed", f"the worker refused to start: {answer['text']}")
 
     @property

@@ -19,6 +19,7 @@ from serving.engine.lockdown import open_locked
 from serving.engine.wire import Message, receive, send
 
 BATCH_ROWS = 50_000
+_CUT = "SELECT * FROM ("
 _BIND = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.SyntaxException)
 _MEMORY = (duckdb.OutOfMemoryException, MemoryError)
 
@@ -79,7 +80,7 @@ class _Worker:
                 else:
                     self._run(cursor, message)
             except (duckdb.Error, MemoryError, pa.ArrowException) as error:
-                send(self.pipe, {"ok": False, "kind": _kind(error), "text": str(error)})
+                send(self.pipe, _failed(error))
             finally:
                 self.running = None
                 cursor.close()  # temp views die with their cursor
@@ -98,7 +99,7 @@ class _Worker:
         if (
             rows is not None
         ):  # no newline before: line numbers stay; one after: a comment must not eat the bracket
-            relation = cursor.sql(f"SELECT * FROM ({sql}\n) LIMIT {int(rows) + 1}")
+            relation = cursor.sql(f"{_CUT}{sql}\n) LIMIT {int(rows) + 1}")
         reader = relation.to_arrow_reader(BATCH_ROWS)
         first = next(reader, None)  # errors of the first batch still come as an answer
         send(self.pipe, {"ok": True, "stream": True, "names": names})
@@ -110,7 +111,7 @@ class _Worker:
                     first = next(reader, None)
         except (duckdb.Error, MemoryError, pa.ArrowException) as error:
             self.pipe.send_bytes(b"")
-            send(self.pipe, {"ok": False, "kind": _kind(error), "text": str(error)})
+            send(self.pipe, _failed(error))
             return
         self.pipe.send_bytes(b"")
         send(self.pipe, {"ok": True})
@@ -135,6 +136,11 @@ class _Frames:
 
     def close(self) -> None:
         """The pipe stays open for the next query."""
+
+
+def _failed(error: BaseException) -> Message:
+    """The answer to a query that failed; the text shows the person's own query only."""
+    return {"ok": False, "kind": _kind(error), "text": str(error).replace(_CUT, "", 1)}
 
 
 def _kind(error: BaseException) -> str:

@@ -68,7 +68,7 @@ class _Walk:
             raise QueryRefused(f"this query uses something that is not allowed here ({min(unknown)})")
         kind = node.get("class", node.get("type"))
         known = EXPRESSIONS if "class" in node else NODES
-        if kind is not None and kind not in known:
+        if isinstance(kind, str) and kind not in known:  # a constant's type is no node
             raise QueryRefused(f"{_spoken(kind)} is not allowed in a query", hint="only SELECT over marts is")
         if "cte_map" in node:
             self.ctes.update(entry["key"].lower() for entry in node["cte_map"]["map"])

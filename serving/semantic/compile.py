@@ -99,9 +99,9 @@ def measure_sql(mart: Mart, name: str, inside: tuple[str, ...] = ()) -> str:
             # expanded as text: what an author wrote inside an aggregate is not for sqlglot to reprint
             column.set("this", exp.to_identifier(f"{_MARK}{column.name}"))
     text = tree.sql("duckdb", comments=False)
-    for column in sorted({c.name for c in tree.find_all(exp.Column)}, key=len, reverse=True):
-        if column.startswith(_MARK):
-            text = text.replace(column, f"({measure_sql(mart, column.removeprefix(_MARK), (*inside, name))})")
+    for marked in sorted({column.name for column in tree.find_all(exp.Column)}, key=len, reverse=True):
+        if marked.startswith(_MARK):
+            text = text.replace(marked, f"({measure_sql(mart, marked.removeprefix(_MARK), (*inside, name))})")
     return f"({text})"
 
 

@@ -1,0 +1,142 @@
+"""Pieces that several pages draw."""
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+import streamlit as st
+
+from serving.answer import Answer, Receipt
+from serving.export import to_bytes
+from serving.ui.charts import is_number
+from serving.ui.figures import NO_VALUE, counted, figure, label, span
+
+MOST_PREVIEW = 2_000
+
+
+def safe(text: object) -> str:
+    """Text inside HTML."""
+    return html.escape(str(text))
+
+
+def plain(text: str) -> str:
+    """Text as it is, not as Markdown."""
+    return "".join(f"\\{sign}" if sign in "\\`*_$[]<>~#:|" else sign for sign in text)
+
+
+def quiet(text: str) -> None:
+    """One line that does not ask for attention."""
+    st.html(f'<div class="quiet">{safe(text)}</div>')
+
+
+def html_table(
+    table: pa.Table,
+    formats: Mapping[str, str] | None = None,
+    dimensions: Sequence[str] = (),
+    most: int = 200,
+    heads: Mapping[str, str] | None = None,
+) -> str:
+    """A small table, numbers to the right."""
+    formats, heads = formats or {}, heads or {}
+    numeric = {f.name for f in table.schema if is_number(f.type) and f.name not in dimensions}
+    head = "".join(
+        f"<th{' class=n' if name in numeric else ''}>{safe(heads.get(name) or label(name))}</th>"
+        for name in table.column_names
+    )
+    lines = []
+    columns = [table.column(place).slice(0, most).to_pylist() for place in range(table.num_columns)]
+    formats = {**_even(table, columns), **formats}
+    for row in zip(*columns, strict=True):
+        cells = (
+            _cell(name, value, formats.get(name, ""), name in numeric, name in dimensions)
+            for name, value in zip(table.column_names, row, strict=True)
+        )
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<div class="scroll"><table class="grid"><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def _even(table: pa.Table, columns: Sequence[Sequence[object]]) -> dict[str, str]:
+    """Formats for columns that come without: as many places in every row."""
+    found = {}
+    for field, values in zip(table.schema, columns, strict=True):
+        numbers = [value for value in values if isinstance(value, float | Decimal)]
+        if is_number(field.type) and numbers:
+            found[field.name] = ",.0f" if all(value == int(value) for value in numbers) else ",.2f"
+    return found
+
+
+def _cell(name: str, value: object, form: str, numeric: bool, dimension: bool) -> str:
+    if value is None:
+        return f'<td class="none{" n" if numeric else ""}">{NO_VALUE if dimension else "–"}</td>'
+    shown = figure(value, form)
+    if numeric and not form and isinstance(value, int) and "year" in name:
+        shown = str(value)
+    return f"<td{' class=n' if numeric else ''}>{safe(shown)}</td>"
+
+
+def answer_grid(answer: Answer, key: str, height: int | None = None) -> None:
+    """The rows of an answer in a grid that sorts and scrolls."""
+    table = _distinct(answer.table)
+    config = {
+        f.name: st.column_config.NumberColumn(format="plain" if _is_code(f.name) else "localized")
+        for f in table.schema
+        if is_number(f.type)
+    }
+    rows = min(table.num_rows, 14)
+    st.dataframe(
+        table,
+        hide_index=True,
+        height=height or 38 + 35 * max(rows, 1),
+        column_config=config,
+        key=key,
+        alt="Answer to the question",
+    )
+
+
+def what_ran(receipt: Receipt) -> None:
+    """The receipt: what each name meant, by which rules, how long it took."""
+    facts = [
+        f"version {receipt.version}",
+        counted(receipt.rows, "row") + (" (cut at the limit)" if receipt.truncated else ""),
+        span(receipt.seconds) if receipt.seconds >= 0.1 else f"{receipt.seconds * 1000:.0f} ms",
+        f"question {receipt.question_id} in the audit",
+    ]
+    quiet(" · ".join(facts))
+    for policy in dict.fromkeys(receipt.policies):
+        st.markdown(f":material/policy: {plain(policy)}")
+    if receipt.masked:
+        masks = ", ".join(f"{column} ({mask})" for column, mask in receipt.masked.items())
+        st.markdown(f":material/visibility_off: {plain(masks)}")
+    st.code(receipt.sql, language="sql", wrap_lines=True)
+    for mart, body in receipt.views.items():
+        quiet(f"What the name {mart} meant")
+        st.code(body, language="sql", wrap_lines=True)
+
+
+def download(answer: Answer, form: str, name: str, key: str, text: str = "") -> None:
+    """A button that writes the file only when somebody clicks it."""
+    st.download_button(
+        text or f"{form.upper() if form == 'csv' else form.capitalize()}",
+        _writer(answer.table, form),
+        file_name=f"{name}.{form}",
+        mime="text/csv" if form == "csv" else "application/vnd.apache.parquet",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def _writer(table: pa.Table, form: str) -> Callable[[], bytes]:
+    return lambda: to_bytes(table, form)
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    from serving.export import unique_names
+
+    return unique_names(table)
+
+
+def _is_code(name: str) -> bool:
+    """Numbers that are names: no thousands separators."""
+    return name in ("year", "id") or name.endswith(("_id", "_year", "_no"))

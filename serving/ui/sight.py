@@ -1,0 +1,27 @@
+"""What a person may see, in one phrase."""
+
+from serving.identity import User
+from serving.project import Project
+
+
+def sight(project: Project, user: User) -> str:
+    """`7 of 9 marts, region EMEA only`."""
+    marts = project.visible_marts(user)
+    all_marts = sum(mart.visible for mart in project.content.marts.values())
+    policy = project.content.policy
+    ruled = [rule for rule in policy.rows if rule.mart in marts and not set(rule.exempt) & set(user.roles)]
+    masked = [rule for rule in policy.columns if not set(rule.exempt) & set(user.roles)]
+    words = ["all marts" if len(marts) == all_marts else f"{len(marts)} of {all_marts} marts"]
+    if not ruled:
+        words.append("all rows")
+    elif shown := [f"{name} {_value(value)}" for name, value in user.attributes.items()]:
+        words.append(" and ".join(shown) + (" only" if len(ruled) == len(marts) else " in some"))
+    else:
+        words.append("some rows")
+    if hidden := [(rule.tag or rule.column or "").rpartition(".")[2] for rule in masked]:
+        words.append(f"{' and '.join(dict.fromkeys(hidden))} masked")
+    return ", ".join(words)
+
+
+def _value(value: object) -> str:
+    return " or ".join(map(str, value)) if isinstance(value, tuple) else str(value)
