@@ -1,0 +1,101 @@
+"""What Sluice and an operational tool say to each other, without any I/O.
+
+A `Destination` turns a batch of changes into one HTTP request and the tool's answer
+into one outcome per change. Sockets, credentials, pace and retries are the sender's
+(`connectors/http.py`), so that a connector stays a pure translation and can be tested
+with values alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Op = Literal["upsert", "clear", "archive", "delete"]
+Verdict = Literal["accepted", "rejected", "deferred", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row on its way out; `seq` is its place in the run's plan.
+
+    `key` and `fields` are destination field -> value. A removal (`archive`, `delete`)
+    has no fields; `clear` carries every mapped field with None.
+    """
+
+    seq: int
+    op: Op
+    key: Mapping[str, Json]
+    fields: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call: `path` is relative to the account's base URL unless it is absolute."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one row ended, in the destination's own words where it gave any.
+
+    accepted: the tool confirmed it. rejected: the tool refused this row; resending the
+    same row cannot help. deferred: not delivered, and a later run may. unknown: it was
+    sent and no answer came, so nobody can say.
+    """
+
+    seq: int
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a destination object can do, and how much at once."""
+
+    ops: frozenset[Op]
+    batch_rows: int = 1
+    batch_bytes: int = 1_000_000
+    concurrent: int = 4
+    per_second: float | None = None
+    safe_to_resend: bool = True  # sending the same batch twice leaves the tool as once
+    splits: bool = True  # a wholly rejected batch may be halved to find the bad row
+
+
+class Destination(Protocol):
+    """One object (contacts, companies, …) of one account."""
+
+    capabilities: Capabilities
+
+    def request(self, changes: Sequence[Change]) -> Request:
+        """The call that delivers a batch; all changes carry the same `op`."""
+        ...
+
+    def outcomes(self, changes: Sequence[Change], response: Response) -> list[Outcome]:
+        """One outcome per change, in order, from a status below 500 that is no 401/403/408/429.
+
+        An answer that speaks of the whole batch rejects every change of it.
+        """
+        ...
+
+
+class DestinationStopped(Exception):
+    """Retrying cannot help until a person acts: credentials, address or mapping."""
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"{problem}\n  hint: {hint}" if hint else problem)
+        self.problem = problem
+        self.hint = hint

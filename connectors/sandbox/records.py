@@ -1,0 +1,173 @@
+"""The CRM's memory: records and the log of calls in one SQLite file.
+
+A batch and its line in the log are one transaction, so that the log proves what arrived.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from connectors.protocol import Json
+from connectors.sandbox.rules import Incoming, Refusal
+
+OBJECTS = ("companies", "contacts")
+_SCHEMA = """
+create table if not exists records (
+    object text not null, id text not null, properties text not null,
+    created_at text not null, updated_at text not null, archived_at text,
+    primary key (object, id)
+) without rowid;
+create table if not exists calls (
+    id integer primary key, at text not null, method text not null, path text not null,
+    status integer not null, records integer not null, ids text not null
+);
+create table if not exists written (one integer primary key check (one = 1), records integer not null);
+insert or ignore into written values (1, 0);
+"""
+Archived = Literal["no", "only", "all"]
+Row = dict[str, Json]
+_RECORD = "select id, properties, created_at, updated_at, archived_at from records where object = ?"
+_CALL = "select id, at, method, path, status, records, ids from calls where id > ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The answer's parts: one result per record that was written."""
+
+    results: list[Json]
+    refused: list[Refusal]
+
+
+class Records:
+    """One connection to the file; use it from one thread."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(file, isolation_level=None)
+        self._db.executescript(
+            "pragma journal_mode=wal; pragma synchronous=normal; pragma busy_timeout=5000;"
+        )
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def upsert(self, name: str, records: Sequence[Incoming], at: datetime) -> list[Json]:
+        """Create or merge each record; null clears a property; an archived record comes back."""
+        stamp = _text(at)
+        held = self._held(name, records)
+        rows, results = [], list[Json]()
+        for record in records:
+            old = held.get(record.id)
+            merged = {**(json.loads(old) if old else {}), **record.properties}
+            kept = {key: value for key, value in merged.items() if value is not None}
+            rows.append((name, record.id, json.dumps(kept, ensure_ascii=False), stamp, stamp))
+            results.append({"id": record.id, "status": "updated" if old else "created"})
+        self._db.executemany(
+            "insert into records values (?, ?, ?, ?, ?, null) on conflict (object, id) do update set "
+            "properties = excluded.properties, updated_at = excluded.updated_at, archived_at = null",
+            rows,
+        )
+        return results
+
+    def archive(self, name: str, records: Sequence[Incoming], at: datetime) -> Written:
+        """Archive each record that is there; archiving twice is no error."""
+        known, refused = self._known(name, records)
+        self._db.executemany(
+            "update records set archived_at = coalesce(archived_at, ?) where object = ? and id = ?",
+            [(_text(at), name, record.id) for record in known],
+        )
+        return Written([{"id": record.id, "status": "archived"} for record in known], refused)
+
+    def delete(self, name: str, records: Sequence[Incoming]) -> Written:
+        """Delete each record that is there, for good."""
+        known, refused = self._known(name, records)
+        self._db.executemany(
+            "delete from records where object = ? and id = ?", [(name, record.id) for record in known]
+        )
+        return Written([{"id": record.id, "status": "deleted"} for record in known], refused)
+
+    def _known(self, name: str, records: Sequence[Incoming]) -> tuple[list[Incoming], list[Refusal]]:
+        held = self._held(name, records)
+        known = [record for record in records if record.id in held]
+        message = f"there is no such record in {name}"
+        missing = [Refusal(r.index, r.id, "not_found", message) for r in records if r.id not in held]
+        return known, missing
+
+    def _held(self, name: str, records: Sequence[Incoming]) -> dict[str, str]:
+        ids = json.dumps([record.id for record in records])
+        sql = "select id, properties from records where object = ? and id in (select value from json_each(?))"
+        return dict(self._db.execute(sql, (name, ids)).fetchall())
+
+    def begin(self) -> None:
+        self._db.execute("begin immediate")
+
+    def commit(self) -> None:
+        self._db.execute("commit")
+
+    def rollback(self) -> None:
+        self._db.execute("rollback")
+
+    def log(
+        self, at: datetime, method: str, path: str, status: int, records: int, ids: Sequence[str]
+    ) -> None:
+        """One line per call; `ids` are the records it wrote; status 0: it was never answered."""
+        self._db.execute(
+            "insert into calls (at, method, path, status, records, ids) values (?, ?, ?, ?, ?, ?)",
+            (_text(at), method, path, status, records, json.dumps(ids)),
+        )
+        self._db.execute("update written set records = records + ?", (len(ids),))
+
+    def page(self, name: str, limit: int, after: str, q: str, archived: Archived) -> list[Row]:
+        """Records in order of their id, behind `after`, that contain `q` anywhere."""
+        state = {"no": "archived_at is null", "only": "archived_at is not null", "all": "true"}[archived]
+        like = "%" + q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        sql = (
+            f"{_RECORD} and id > ? and {state} "
+            "and (id like ? escape '\\' or properties like ? escape '\\') order by id limit ?"
+        )
+        return [_record(row) for row in self._db.execute(sql, (name, after, like, like, limit))]
+
+    def one(self, name: str, record_id: str) -> Row | None:
+        row = self._db.execute(f"{_RECORD} and id = ?", (name, record_id)).fetchone()
+        return _record(row) if row else None
+
+    def calls(self, limit: int, after: int, newest: bool) -> list[Row]:
+        """Lines of the log behind `after`; oldest first unless `newest`."""
+        order = "desc" if newest else "asc"
+        sql = f"{_CALL} order by id {order} limit ?"
+        names = ("id", "at", "method", "path", "status", "records")
+        rows = self._db.execute(sql, (after, limit))
+        return [{**dict(zip(names, row[:6], strict=True)), "ids": json.loads(row[6])} for row in rows]
+
+    def stats(self) -> Row:
+        """How many records there are, calls were made and records were written."""
+        sql = "select object, archived_at is not null, count(*) from records group by 1, 2"
+        counts = {(name, bool(gone)): number for name, gone, number in self._db.execute(sql)}
+        (calls,) = self._db.execute("select count(*) from calls").fetchone()
+        (writes,) = self._db.execute("select records from written").fetchone()
+        return {
+            "records": {name: counts.get((name, False), 0) for name in OBJECTS},
+            "archived": {name: counts.get((name, True), 0) for name in OBJECTS},
+            "calls": calls,
+            "writes": writes,
+        }
+
+
+def _record(row: tuple[str, str, str, str, str | None]) -> Row:
+    record_id, properties, created_at, updated_at, archived_at = row
+    return {
+        "id": record_id,
+        "properties": json.loads(properties),
+        "created_at": created_at,
+        "updated_at": updated_at,
+        "archived_at": archived_at,
+    }
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
