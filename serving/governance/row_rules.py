@@ -130,7 +130,7 @@ def _bound(node: exp.Expr, values: Mapping[str, tuple[object, ...]], types: Mapp
     if isinstance(node, exp.Paren):
         return exp.paren(_bound(node.this, values, types), copy=False)
     if isinstance(node, exp.Not):
-        return exp.Not(this=exp.paren(_bound(node.this, values, types), copy=False))
+        return exp.Not(this=_bound(node.this, values, types))
     if isinstance(node, exp.Is):
         return exp.Is(this=_quoted(node.this), expression=exp.Null())
     column = _quoted(node.this)
