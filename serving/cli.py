@@ -94,6 +94,7 @@ def build(
                     "unchanged": result.unchanged,
                     "tests": result.tests,
                     "known_green": result.known_green,
+                    "warnings": result.warnings,
                 }
             )
             return
@@ -103,6 +104,8 @@ def build(
             print(f"unchanged  {name:<32} {result.version.marts[name].rows:>12,} rows")
         known = f", {result.known_green} known to be green" if result.known_green else ""
         print(f"{result.tests} data tests green{known}")
+        for warning in result.warnings:
+            errors.print(f"warning: {warning}", markup=False)
         print(
             f"version {result.version.number} "
             + ("is published" if result.published else "already serves this")

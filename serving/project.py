@@ -19,6 +19,7 @@ from serving.governance.access import limits_for, policy_problems, visible_marts
 from serving.identity import User, find_user, people
 from serving.marts import publish
 from serving.marts.build import BuildResult, Report, build, silent
+from serving.marts.data_tests import test_problems
 from serving.marts.graph import Graph, mart_graph
 from serving.marts.publish import Version
 from serving.semantic.check import semantic_problems
@@ -29,7 +30,12 @@ def check_project(root: Path) -> tuple[Content, Graph, list[Problem]]:
     """Everything under `root` with every problem of every file, sorted."""
     content, problems = read_content(root)
     graph, graph_problems = mart_graph(content)
-    problems = [*problems, *graph_problems, *policy_problems(content), *semantic_problems(content)]
+    problems += [
+        *graph_problems,
+        *test_problems(content),
+        *policy_problems(content),
+        *semantic_problems(content),
+    ]
     return content, graph, sorted(set(problems))
 
 

@@ -80,6 +80,7 @@ class WorkerProcess:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 cwd=ROOT,
+                env={},  # tokens of destinations live in the environment; workers need none of it
             )
         self.pipe: Connection[Any, Any] = Connection(ours.detach())
         opening: Message = {

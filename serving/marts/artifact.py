@@ -102,7 +102,7 @@ def build_connection(
             connection.execute(f"SET VARIABLE {quoted(name)} = {literal(content.project.settings[name])}")
         for name in graph.reads[mart.name].inputs:
             if name in content.sources:
-                _show_source(connection, content.sources[name])
+                show_source(connection, content.sources[name])
             else:
                 show_mart(connection, upstream[name])
         yield connection
@@ -115,7 +115,8 @@ def show_mart(connection: duckdb.DuckDBPyConnection, file: MartFile) -> None:
     connection.execute(f"CREATE TEMP VIEW {name} AS FROM {alias}.{name}")
 
 
-def _show_source(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+def show_source(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Let a source's bare name mean its file; raises BuildFailed where it cannot be read."""
     name = quoted(source.name)
     kind = Path(source.path.removesuffix(".gz").removesuffix(".zst")).suffix.lower()
     try:

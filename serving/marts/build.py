@@ -34,6 +34,7 @@ class BuildResult:
     unchanged: tuple[str, ...]
     tests: int  # data tests that ran
     known_green: int  # data tests skipped: same question over the same files was green before
+    warnings: tuple[str, ...] = ()  # what tests that only warn found
 
 
 def build(
@@ -57,11 +58,11 @@ def build(
         if before is not None:
             files = {n: f for n, f in before.marts.items() if n in content.marts and n not in chosen}
         built = _make(content, graph, folder, [n for n in graph.order if n in chosen], files, full, report)
-        ran, green = _audit(content, store, files, report)
+        ran, green, warnings = _audit(content, store, files, report)
         version = publish(store, folder, files, content.project.keep_versions)
     unchanged = tuple(sorted(chosen - set(built)))
     published = before is None or before.number != version.number
-    return BuildResult(version, published, tuple(built), unchanged, ran, green)
+    return BuildResult(version, published, tuple(built), unchanged, ran, green, warnings)
 
 
 def _make(
@@ -102,22 +103,29 @@ def _next_name(folder: Path, name: str, fingerprint: str) -> str:
     return f"{fingerprint}-{number}"
 
 
-def _audit(content: Content, store: Store, files: Mapping[str, MartFile], report: Report) -> tuple[int, int]:
-    """Run the tests not known to be green; raises BuildFailed with every red one."""
-    tests = [test for test in data_tests(content) if all(name in files for name in test.reads)]
+def _audit(
+    content: Content, store: Store, files: Mapping[str, MartFile], report: Report
+) -> tuple[int, int, tuple[str, ...]]:
+    """Run the tests not known to be green; raises BuildFailed with every red one.
+
+    A test of a mart that a partial build leaves out waits for the build that makes it.
+    """
+    there = files.keys() | content.sources.keys()
+    tests = [test for test in data_tests(content) if all(name in there for name in test.reads)]
     keys = {test: question_key(test, files) for test in tests}
     green = tests_passed(store, keys.values())
     todo = [test for test in tests if not (test.timeless and keys[test] in green)]
     results = []
-    for result in run_tests(todo, files):
+    for result in run_tests(todo, files, content):
         results.append((keys[result.test], result, "" if result.passed else explain(result)))
         report(result.test.mart, "tested", result.failures)
     record_tests(store, results)
-    if red := [words for _, result, words in results if not result.passed]:
+    failed = [(result, words) for _, result, words in results if not result.passed]
+    if red := [words for result, words in failed if result.error or not result.test.warns]:
         count = "a data test is" if len(red) == 1 else f"{len(red)} data tests are"
         hint = "nothing was published; the last version serves on"
         raise BuildFailed("\n".join([f"{count} red:", *red]), hint=hint)
-    return len(todo), len(tests) - len(todo)
+    return len(todo), len(tests) - len(todo), tuple(words for _, words in failed)
 
 
 @contextmanager

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from serving.content.model import Content, In, Mart, Relationship
-from serving.marts.artifact import MartFile, literal, quoted, show_mart
+from serving.content.model import Content, In, Mart, Relationship, Source
+from serving.content.validate import near
+from serving.errors import Problem
+from serving.marts.artifact import MartFile, literal, quoted, show_mart, show_source
 from serving.marts.graph import parse_select, tables_read
 
 SAMPLE = 5  # failing rows shown
@@ -17,12 +19,13 @@ SAMPLE = 5  # failing rows shown
 class DataTest:
     """A question whose answer must be empty."""
 
-    mart: str
+    mart: str  # or the source it belongs to
     name: str  # "order_id is unique"
     at: str  # file:line
     sql: str
-    reads: tuple[str, ...]
+    reads: tuple[str, ...]  # marts and sources
     timeless: bool = True  # the same files give the same result
+    warns: bool = False  # failing rows are worth a word, and hold nothing up
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,50 @@ class Tested:
 
 
 def data_tests(content: Content) -> list[DataTest]:
-    """Every test of every mart: grain, columns, freshness, SQL."""
-    return [test for mart in content.marts.values() for test in _tests(mart)]
+    """Every test: grain, columns and SQL of marts; freshness of marts and sources."""
+    tests = [test for mart in content.marts.values() for test in _tests(mart, content)]
+    return tests + [test for source in content.sources.values() for test in _freshness(source)]
 
 
-def _tests(mart: Mart) -> Iterator[DataTest]:
+def test_problems(content: Content) -> list[Problem]:
+    """SQL tests that cannot be read, or that read what there is not."""
+    known = content.marts.keys() | content.sources.keys()
+    problems = []
+    for mart in content.marts.values():
+        for index, sql in enumerate(mart.tests):
+            file, line = mart._where.file, mart._where.line("tests", index)
+            try:
+                reads = {table.name for table in tables_read(parse_select(sql))}
+            except ValueError as error:
+                problems.append(Problem(file, line, str(error)))
+                continue
+            problems += [
+                Problem(file, line, f"the test reads '{name}': no mart or source", near(name, known))
+                for name in sorted(reads - known)
+            ]
+    return problems
+
+
+def _freshness(subject: Mart | Source) -> Iterator[DataTest]:
+    if subject.freshness is None:
+        return
+    column = quoted(subject.freshness.column)
+    newest = f"SELECT max({column})::TIMESTAMP AS newest FROM {quoted(subject.name)}"
+    for level, age in (("error", subject.freshness.error), ("warn", subject.freshness.warn)):
+        if age is not None:
+            old = f"newest < now()::TIMESTAMP - CAST({literal(age)} AS INTERVAL)"
+            sql = f"SELECT newest FROM ({newest}) WHERE newest IS NULL OR {old}"
+            at = subject.at("freshness", level)
+            yield DataTest(
+                subject.name, f"newer than {age}", at, sql, (subject.name,), False, level == "warn"
+            )
+
+
+def _tests(mart: Mart, content: Content) -> Iterator[DataTest]:
     table = quoted(mart.name)
 
-    def made(name: str, at: str, sql: str, *others: str, timeless: bool = True) -> DataTest:
+    def made(name: str, at: str, sql: str, *others: str) -> DataTest:
+        timeless = not any(other in content.sources for other in others)  # sources change without a build
         return DataTest(mart.name, name, at, sql, tuple(sorted({mart.name, *others})), timeless)
 
     if mart.grain:
@@ -84,11 +123,7 @@ def _tests(mart: Mart) -> Iterator[DataTest]:
                     sql = f"SELECT {name}, count(*) AS rows FROM {table} AS here WHERE {name} IS NOT NULL"
                     sql += f" AND NOT EXISTS ({match_there}) GROUP BY ALL"
                     yield made(f"{column} stands in {to}", at, sql, other)
-    if mart.freshness is not None and mart.freshness.error is not None:
-        newest = f"SELECT max({quoted(mart.freshness.column)}) AS newest FROM {table}"
-        age = f"CAST({literal(mart.freshness.error)} AS INTERVAL)"
-        sql = f"SELECT newest FROM ({newest}) WHERE newest IS NULL OR newest < now()::TIMESTAMP - {age}"
-        yield made(f"fresh: newer than {mart.freshness.error}", mart.at("freshness"), sql, timeless=False)
+    yield from _freshness(mart)
     for index, sql in enumerate(mart.tests):
         others = {node.name for node in tables_read(parse_select(sql))}
         yield made(f"no rows: {' '.join(sql.split())}", mart.at("tests", index), sql, *others)
@@ -96,15 +131,17 @@ def _tests(mart: Mart) -> Iterator[DataTest]:
 
 def question_key(test: DataTest, files: Mapping[str, MartFile]) -> str:
     """The same key: the same question over the same files."""
-    parts = [test.sql, *(files[name].fingerprint for name in test.reads)]
+    parts = [test.sql, *(files[name].fingerprint for name in test.reads if name in files)]
     return hashlib.blake2b("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def run_tests(tests: list[DataTest], files: Mapping[str, MartFile]) -> Iterator[Tested]:
-    """Run each test over the built files."""
+def run_tests(tests: list[DataTest], files: Mapping[str, MartFile], content: Content) -> Iterator[Tested]:
+    """Run each test over the built files, and over sources where it names one."""
     with duckdb.connect(":memory:") as connection:
         for file in files.values():
             show_mart(connection, file)
+        for name in sorted({name for test in tests for name in test.reads} & content.sources.keys()):
+            show_source(connection, content.sources[name])
         for test in tests:
             yield _run(connection, test)
 

@@ -91,6 +91,22 @@ def test_a_sql_test_and_freshness_can_be_red(shop_files: Write) -> None:
     assert "newer than 1 day" in str(failed.value)
 
 
+def test_a_stale_source_is_red_where_its_file_says_error_and_a_word_where_it_says_warn(
+    shop_files: Write,
+) -> None:
+    stale = {
+        "sources/raw_orders.yml": SHOP["sources/raw_orders.yml"] + "freshness: {column: day, LEVEL: 2 days}\n"
+    }
+    warned = shop_files({name: text.replace("LEVEL", "warn") for name, text in stale.items()})
+    with opened(warned) as project:
+        result = project.build()
+        assert result.published
+        assert "raw_orders: newer than 2 days: 1 failing row" in result.warnings[0]
+    red = shop_files({name: text.replace("LEVEL", "error") for name, text in stale.items()})
+    with opened(red) as project, pytest.raises(BuildFailed, match="raw_orders: newer than 2 days"):
+        project.build()
+
+
 def test_a_broken_source_or_query_names_the_file_and_leaves_no_draft(shop_files: Write) -> None:
     folder = shop_files()
     with opened(folder) as project:

@@ -87,6 +87,16 @@ def test_the_shop_has_no_problems(shop_files: Write) -> None:
             "delete from raw_orders",
             "marts/orders.sql:1: exactly one SELECT is expected here",
         ),
+        (
+            "marts/orders.yml",
+            "tests: ['select ( from']\n",
+            "marts/orders.yml:1: this is not SQL that can be understood",
+        ),
+        (
+            "marts/orders.yml",
+            "tests: [select * from ordres]\n",
+            "marts/orders.yml:1: the test reads 'ordres': no mart or source | did you mean 'orders'?",
+        ),
         ("marts/lost.sql", "select 1", "marts/lost.sql:1: lost.yml is missing beside it"),
         ("martz/a.yml", "x: 1", "martz:1: unknown folder 'martz' | did you mean 'marts'?"),
     ],
