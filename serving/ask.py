@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import pyarrow as pa
-from sqlglot import exp
 
 from serving.answer import Answer, Limits, Receipt
 from serving.audit import Audit, Outcome
@@ -20,7 +19,7 @@ from serving.content.validate import near
 from serving.engine.pool import Pool
 from serving.engine.process import Cancel, EngineFailure, Snapshot, SnapshotGone, WorkerProcess
 from serving.errors import QueryFailed, QueryRefused, QueryStopped, SluiceError
-from serving.governance.access import BASE, View, governed_view, visible_marts
+from serving.governance.access import View, governed_view, visible_marts
 from serving.governance.names import parse_question, table_names
 from serving.governance.screen import screen
 from serving.governance.tree import Reading, read_tree
@@ -29,6 +28,7 @@ from serving.marts.publish import Version
 
 PARSE_SECONDS = 5.0
 QUEUE_SECONDS = 30.0
+CACHED = 2_000  # readings of texts, and views of users, kept at most
 PINS = 5  # versions tried where files vanish between pinning and opening
 
 Pin = Callable[[], tuple[Version, Snapshot]]
@@ -58,6 +58,7 @@ class Door:
     def __init__(self, pool: Pool, audit: Audit, mask_key: str) -> None:
         self.pool, self.audit, self.mask_key = pool, audit, mask_key
         self._readings: dict[str, Reading] = {}
+        self._views: dict[tuple[object, ...], tuple[Content, View]] = {}
 
     def ask(self, question: Question, content: Content, pin: Pin, cancel: Cancel | None = None) -> Answer:
         """The governed answer; raises QueryRefused (or QueryFailed, QueryStopped) with the reason."""
@@ -114,6 +115,18 @@ class Door:
             text, tuple(governed_view(content, mart, types[mart], user, self.mask_key) for mart in marts)
         )
 
+    def _view(self, mart: str, user: User, content: Content, version: Version) -> View:
+        """The user's view of a mart; kept while content, version and rights stay the same."""
+        key = (version.number, mart, user.email, user.roles, tuple(sorted(user.attributes.items())))
+        known = self._views.get(key)
+        if known is None or known[0] is not content:
+            if len(self._views) > CACHED:
+                self._views.clear()
+            types = dict(version.marts[mart].columns)
+            known = (content, governed_view(content, mart, types, user, self.mask_key))
+            self._views[key] = known
+        return known[1]
+
     def _reading(self, text: str, snapshot: Snapshot) -> Reading:
         if (known := self._readings.get(text)) is not None:
             return known
@@ -122,7 +135,7 @@ class Door:
         except EngineFailure as failure:
             raise _said(failure, snapshot, PARSE_SECONDS) from failure
         reading = read_tree(tree)
-        if len(self._readings) > 2_000:
+        if len(self._readings) > CACHED:
             self._readings.clear()
         self._readings[text] = reading
         return reading
@@ -138,7 +151,7 @@ class Door:
         started: float,
     ) -> Answer:
         limits = question.limits
-        views = [(view.mart, _physical(view, snapshot)) for view in plan.views]
+        views = [(view.mart, view.over(snapshot.aliases[view.mart])) for view in plan.views]
 
         def run(secure: bool) -> Callable[[WorkerProcess], pa.Table]:
             return lambda worker: worker.run(
@@ -192,20 +205,6 @@ def _marts(reading: Reading, content: Content, version: Version, user: User) -> 
     return tuple(found)
 
 
-def _physical(view: View, snapshot: Snapshot) -> str:
-    """The view's body over the mart's own table in this snapshot."""
-
-    def place(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Table) and node.name == BASE:
-            return exp.table_(
-                exp.to_identifier(view.mart, quoted=True),
-                db=exp.to_identifier(snapshot.aliases[view.mart], quoted=True),
-            )
-        return node
-
-    return view.body.transform(place).sql("duckdb", comments=False)
-
-
 def _said(
     failure: EngineFailure, snapshot: Snapshot, seconds: float, *, cancelled: bool = False
 ) -> QueryRefused:
@@ -228,7 +227,7 @@ def _said(
                 "the query broke its worker, twice", hint="it asks for too much memory or depth"
             )
     words = failure.text.split("\n\nLINE ")[0]
-    if any(alias in failure.text for alias in snapshot.aliases.values()) or BASE in failure.text:
+    if any(alias in failure.text for alias in snapshot.aliases.values()):
         words = "the query does not fit the marts it reads"
     kind = QueryRefused if failure.kind == "bind" else QueryFailed
     return kind(_plain(_CLASS.sub("", words)), hint=_place(failure.text))

@@ -57,7 +57,7 @@ class Project:
         self.marts_folder = var / "marts"
         self._pool = Pool()
         self._door = Door(self._pool, self.audit, _mask_key(var))
-        self._snapshots: dict[int, Snapshot] = {}
+        self._pinned: dict[int, tuple[Version, Snapshot]] = {}
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -136,19 +136,16 @@ class Project:
 
     def _pin(self, as_of: int | None) -> tuple[Version, Snapshot]:
         """The version that serves now (or the kept one asked for), and its files under secret aliases."""
-        if as_of is not None:
-            version = publish.version(self.store, self.marts_folder, as_of)
-        elif (current := self.current_version()) is not None:
-            version = current
-        else:
+        number = publish.current_number(self.store) if as_of is None else as_of
+        if number is None:
             raise NotPublished("nothing is published yet", hint="run `python -m serving build`")
         with self._lock:
-            if version.number not in self._snapshots:
+            if number not in self._pinned:
+                version = publish.version(self.store, self.marts_folder, number)
                 paths = {name: file.path for name, file in version.marts.items()}
-                self._snapshots[version.number] = Snapshot.of(
-                    version.number, paths, self.content.project.timezone
-                )
-            return version, self._snapshots[version.number]
+                snapshot = Snapshot.of(number, paths, self.content.project.timezone)
+                self._pinned[number] = (version, snapshot)
+            return self._pinned[number]
 
 
 def open_project(path: str | Path = "models", *, var: str | Path = "var") -> Project:

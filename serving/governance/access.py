@@ -1,5 +1,6 @@
 """What one user may see of one mart: the governed view that its name stands for."""
 
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,20 +13,27 @@ from serving.errors import Problem, QueryRefused
 from serving.governance.row_rules import NoRows, RuleInvalid, bind_rule, columns_of, parse_rule
 from serving.identity import User
 
-BASE = "governed_base"  # stands for the mart's own table until the engine knows where that is
+# stands for the mart's own table until the engine knows where that is; no column can be called so,
+# since nobody can guess it
+BASE = f"base_{secrets.token_hex(8)}"
+_PLACE = f'"{BASE}"."{BASE}"'
 
 
 @dataclass(frozen=True)
 class View:
-    """A mart as one user sees it. `body` selects from the table called BASE."""
+    """A mart as one user sees it."""
 
     mart: str
-    body: exp.Select
+    body: str  # selects from the table called BASE, in a schema called BASE
     shown: str  # the definition as a person may read it
     columns: tuple[str, ...]
     policies: tuple[str, ...] = ()
     masked: Mapping[str, str] = field(default_factory=dict)  # column -> mask
     alarms: tuple[str, ...] = ()  # for the audit: why a rule hides everything
+
+    def over(self, alias: str) -> str:
+        """The body over the mart's own table in the database of that alias."""
+        return self.body.replace(_PLACE, f'"{alias}"."{self.mart}"')
 
 
 def visible_marts(content: Content, user: User) -> tuple[str, ...]:
@@ -61,7 +69,7 @@ def governed_view(content: Content, mart: str, types: Mapping[str, str], user: U
     if not seen:
         raise QueryRefused(f"every column of '{mart}' is hidden from you", hint=_ASK)
     body = exp.select(*(_column(name, types[name], masks.get(name), mask_key) for name in seen)).from_(
-        exp.table_(exp.to_identifier(BASE, quoted=True))
+        exp.table_(exp.to_identifier(BASE, quoted=True), db=exp.to_identifier(BASE, quoted=True))
     )
     shown = exp.select(*(_column(name, types[name], masks.get(name), None) for name in seen)).from_(
         exp.to_identifier(mart)
@@ -84,7 +92,13 @@ def governed_view(content: Content, mart: str, types: Mapping[str, str], user: U
         body, shown = body.where(predicate), shown.where(predicate)
     policies += [f"column {mart}.{name}: {mask}" for name, mask in masks.items()]
     return View(
-        mart, body, shown.sql("duckdb", pretty=True), tuple(seen), tuple(policies), masks, tuple(alarms)
+        mart,
+        body.sql("duckdb", comments=False),
+        shown.sql("duckdb", pretty=True),
+        tuple(seen),
+        tuple(policies),
+        masks,
+        tuple(alarms),
     )
 
 

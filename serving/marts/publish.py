@@ -117,6 +117,15 @@ def current_version(store: Store, folder: Path) -> Version | None:
         return _current(connection, folder)
 
 
+def current_number(store: Store) -> int | None:
+    """The number of the version that serves, or None before the first build."""
+    with store.read() as connection:
+        number: int | None = connection.execute(
+            select(pointer.c.version).where(pointer.c.name == "current")
+        ).scalar()
+    return number
+
+
 def version(store: Store, folder: Path, number: int) -> Version:
     """One kept version; raises NotPublished."""
     found = next((entry for entry in all_versions(store, folder) if entry.number == number), None)

@@ -12,7 +12,7 @@ from tests.conftest import SHOP, write_files
 
 LINES = (Path(__file__).parent.parent / "attacks.txt").read_text().splitlines()
 ATTACKS = [line for line in LINES if line and not line.startswith("#")]
-HIDDEN = ("POISON", "AMER", "3000", "two@example", "one@example", "governed_base")
+HIDDEN = ("POISON", "AMER", "3000", "two@example", "one@example", "base_")
 
 
 @pytest.fixture(scope="module")

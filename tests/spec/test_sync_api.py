@@ -71,4 +71,4 @@ def test_what_cannot_be_done_says_why(
     call: Call, method: str, path: str, body: bytes | None, status: int, problem: str
 ) -> None:
     answer = call(method, path, body)
-    assert (answer.status_code, answer.json()["problem"]) == (status, problem)
+    assert (answer.status_code, answer.json()["error"]) == (status, problem)
