@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import insert, select
 
+from connectors.protocol import Verdict
 from reverse_etl.counts import Counts
 from reverse_etl.errors import LeaseLost, MappingInvalid, SyncBusy
 from reverse_etl.guard import trips
@@ -198,6 +199,22 @@ def test_a_removal_that_was_not_accepted_is_planned_again_from_the_ledger(tmp_pa
 
     [row] = pq.read_table(again.changes).to_pylist()
     assert (row["op"], row["kind"], row["key"], row["old"]) == ("delete", "retry", '{"id":"2"}', '{"v":1}')
+
+
+@pytest.mark.parametrize(("verdict", "removals"), [("unknown", 1), ("rejected", 0), ("deferred", 0)])
+def test_a_row_that_left_before_it_was_accepted_is_removed_only_if_it_may_have_arrived(
+    tmp_path: Path, verdict: Verdict, removals: int
+) -> None:
+    mirror = sync(mode="mirror", on_removed="delete")
+    first = make_plan(mirror, pa.table({"id": ["1"], "v": [1]}), None, tmp_path / "1", Intent(NOW))
+    answers = [Answered(1, 1, verdict, "words")]
+    ledger = settle(first.folder, None, tmp_path / "l1", answers, None, 1, NOW).ledger
+
+    gone = make_plan(mirror, pa.table({"id": ["2"], "v": [1]}), ledger, tmp_path / "2", Intent(NOW))
+
+    assert gone.counts.remove == removals
+    after = settle(gone.folder, ledger, tmp_path / "l2", [], Rest("deferred", "down"), 2, NOW).ledger
+    assert pq.read_table(after).num_rows == 1 + removals, "what never was there is forgotten"
 
 
 def test_a_renamed_digest_function_would_cost_no_call_because_texts_are_compared(tmp_path: Path) -> None:

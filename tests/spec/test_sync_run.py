@@ -367,9 +367,7 @@ class Unsafe:
 
 
 @pytest.mark.parametrize("safe", [True, False])
-def test_rows_in_flight_at_a_crash_are_sent_again_where_safe_and_unknown_elsewhere(
-    crm: Rig, safe: bool
-) -> None:
+def test_rows_in_flight_at_a_crash_are_sent_again_only_where_that_is_safe(crm: Rig, safe: bool) -> None:
     crm.people(MANY)
 
     def opens(project: Door, sync: Sync, *, brittle: bool = False) -> Account:

@@ -1,0 +1,1 @@
+"""Reverse ETL: what the marts say, delivered to operational tools, and accounted for row by row."""

@@ -1,0 +1,86 @@
+"""All syncs at a glance: what they do, how their last run ended, when the next one is due."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow.parquet as pq
+from sqlalchemy import desc, select
+
+from reverse_etl.errors import MappingInvalid
+from reverse_etl.history import RunRow, ledger_file, list_runs
+from reverse_etl.lease import holder_of
+from reverse_etl.requests import last_fire
+from reverse_etl.schedule import described, next_fire
+from reverse_etl.source import Door, find_sync, target_of
+from reverse_etl.tables import prepare, requests, syncs
+from serving.content.model import Sync
+
+
+@dataclass(frozen=True)
+class SyncOverview:
+    """One sync, as lists show it."""
+
+    name: str
+    description: str
+    source: str  # a mart, or "a query"
+    destination: str
+    object: str
+    mode: str
+    on_removed: str
+    schedule: str  # in words
+    next_fire: datetime | None  # None: no clock, paused, or a schedule that cannot be read
+    paused_by: str | None
+    running_by: str | None  # which process
+    queued: bool  # somebody asked for a run that has not begun
+    last_run: RunRow | None
+    problem: str  # of the schedule
+
+
+def list_syncs(project: Door, now: datetime) -> tuple[SyncOverview, ...]:
+    """Every sync under models/syncs/, by name."""
+    prepare(project.store)
+    return tuple(_overview(project, sync, now) for _, sync in sorted(project.content.syncs.items()))
+
+
+def sync_overview(project: Door, name: str, now: datetime) -> SyncOverview:
+    """One sync; UnknownSync if there is none of that name."""
+    prepare(project.store)
+    return _overview(project, find_sync(project.content, name), now)
+
+
+def ledger_rows(project: Door, name: str) -> int:
+    """How many rows the ledger of a sync knows, pending ones included."""
+    file = ledger_file(project, name, target_of(find_sync(project.content, name)))
+    return 0 if file is None else int(pq.read_metadata(file).num_rows)
+
+
+def _overview(project: Door, sync: Sync, now: datetime) -> SyncOverview:
+    with project.store.read() as connection:
+        paused = connection.execute(select(syncs.c.paused_by).where(syncs.c.sync == sync.name)).scalar()
+        holder = holder_of(connection, sync.name, now)
+        waiting = (requests.c.sync == sync.name) & (requests.c.state == "waiting")
+        queued = connection.execute(
+            select(requests.c.id).where(waiting).order_by(desc(requests.c.id)).limit(1)
+        ).scalar()
+    newest = list_runs(project, sync.name, limit=1)
+    problem, due = "", None
+    try:
+        due = next_fire(sync, project.content.project.timezone, last_fire(project.store, sync.name) or now)
+    except MappingInvalid as error:
+        problem = str(error)
+    return SyncOverview(
+        name=sync.name,
+        description=sync.description,
+        source=sync.source or "a query",
+        destination=sync.destination,
+        object=sync.object,
+        mode=sync.mode,
+        on_removed=sync.on_removed,
+        schedule=described(sync),
+        next_fire=None if paused else due,
+        paused_by=paused,
+        running_by=str(holder) if holder else None,
+        queued=queued is not None,
+        last_run=newest[0] if newest else None,
+        problem=problem,
+    )

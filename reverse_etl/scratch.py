@@ -1,0 +1,43 @@
+"""A DuckDB for one step of a run: reads and writes the run's files, forgets the rest."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+MEMORY = "1GB"  # of a step; what does not fit is spilled, so that a plan of millions of rows stays small
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory database that spills into `folder`; UTC, no downloads."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "temp_directory": str(folder / "spill"),
+        "memory_limit": MEMORY,
+        "autoinstall_known_extensions": False,
+        "TimeZone": "UTC",
+    }
+    connection = duckdb.connect(":memory:", config=config)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def write_parquet(
+    connection: duckdb.DuckDBPyConnection, query: str, to: Path, parameters: dict[str, object]
+) -> None:
+    """The result of a query as one file that appears whole or not at all."""
+    unfinished = to.with_name(to.name + ".unfinished")
+    quoted = str(unfinished).replace("'", "''")
+    connection.execute(f"copy ({query}) to '{quoted}' (format parquet, compression zstd)", parameters)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(to)
+    folder = os.open(to.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,106 @@
+"""What syncs keep in the control store. Rows and files a person can read at 3 a.m."""
+
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+from serving.store import Store, UtcTime
+
+metadata = MetaData()
+
+syncs = Table(
+    "sync_state",
+    metadata,
+    Column("sync", String, primary_key=True),
+    Column("paused_by", String),  # NULL: not paused
+    Column("last_fire", UtcTime),  # the newest scheduled moment that was honoured
+)
+
+ledgers = Table(
+    "sync_ledgers",
+    metadata,
+    Column("sync", String, primary_key=True),
+    Column(
+        "target", String, primary_key=True
+    ),  # destination/object(key fields): another target, another ledger
+    Column("file", String, nullable=False),  # under var/syncs/, immutable
+    Column("run", Integer, nullable=False),
+)
+
+runs = Table(
+    "sync_runs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sync", String, nullable=False, index=True),
+    Column("target", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("trigger", String, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("approval", Text),  # why a person let the guard pass
+    Column("full_resend", Boolean, nullable=False),
+    Column("retry_of", Integer),
+    Column("version", Integer),  # of the marts
+    Column("counts", Text),  # JSON of plan.Counts
+    Column("trips", Text),  # JSON list: what the guard said
+    Column("accepted", Integer),
+    Column("rejected", Integer),
+    Column("deferred", Integer),
+    Column("unknown", Integer),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("error", Text),
+    Column("ledger_before", String),
+    Column("ledger_after", String),
+    sqlite_autoincrement=True,
+)
+
+batches = Table(
+    "sync_batches",
+    metadata,
+    Column("run", Integer, primary_key=True),
+    Column("no", Integer, primary_key=True),
+    Column("first_seq", Integer, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("state", String, nullable=False),  # intent | answered | lost (no answer, sent again)
+    Column("verdict", String),  # of every row of the range …
+    Column("reason", Text),
+    Column("exceptions", Text),  # … but these: JSON list of [seq, verdict, reason]
+    Column("calls", Integer),
+    Column("sent_at", UtcTime, nullable=False),
+    Column("answered_at", UtcTime),
+)
+Index("sync_batches_order", batches.c.run, batches.c.first_seq)
+
+leases = Table(
+    "sync_leases",
+    metadata,
+    Column("sync", String, primary_key=True),
+    Column("holder", String, nullable=False),  # JSON of lease.Holder
+    Column("heartbeat", UtcTime, nullable=False),
+)
+
+requests = Table(
+    "sync_requests",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sync", String, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("approval", Text),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("state", String, nullable=False),  # waiting | taken | refused
+    Column("run", Integer),
+    Column("message", Text),
+)
+
+worker = Table(
+    "sync_worker",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("holder", String, nullable=False),
+    Column("heartbeat", UtcTime, nullable=False),
+    Column("uptime", Float, nullable=False),
+    Column("problem", Text),  # content that could not be read, or the last incident
+)
+
+
+def prepare(store: Store) -> None:
+    """Create what does not exist yet."""
+    store.create(metadata)
