@@ -1,6 +1,7 @@
 """What syncs did and will do, for command line, REST and pages. Reads only."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -261,11 +262,11 @@ def _json(text: str | None) -> dict[str, Json] | None:
     return None if text is None else json.loads(text)
 
 
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
 def _general(reason: str, key: str | None) -> str:
-    """The reason without the row's own key, so that rows with the same trouble stand together."""
-    if key is None:
-        return reason
-    reason = reason.replace(key, "…")
-    for value in (_json(key) or {}).values():
-        reason = reason.replace(f"'{value}'", "…").replace(f'"{value}"', "…")
-    return reason
+    """The reason without the row's own key and values, so that rows with the same trouble stand together."""
+    if key is not None:
+        reason = reason.replace(key, "…")
+    return _QUOTED.sub("…", reason)

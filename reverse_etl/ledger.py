@@ -70,15 +70,20 @@ order by seq nulls last
 """
 
 _NEXT = """
-with o as (select *, op = 'upsert' and verdict = 'accepted' as sent from outcomes where verdict is not null)
+with o as (select *, op = 'upsert' and verdict = 'accepted' as sent from outcomes where verdict is not null),
+l as (
+    select ledger.* from ledger anti join forgotten on ledger.key = forgotten.key
+    union all by name
+    select key, fields, d1, d2, accepted_at, run, '' as reason, 0 as attempts
+    from ledger semi join forgotten on ledger.key = forgotten.key where fields is not null
+)
 select coalesce(l.key, o.key) as key,
        case when o.sent then o.fields else l.fields end as fields,
        case when o.sent then o.d1 else l.d1 end as d1,
        case when o.sent then o.d2 else l.d2 end as d2,
        case when o.sent then $now else l.accepted_at end as accepted_at,
        case when o.sent then $run else l.run end as run,
-       case when o.key is null then case when f.key is null then l.pending end
-            when o.verdict <> 'accepted' then o.verdict end as pending,
+       case when o.key is null then l.pending when o.verdict <> 'accepted' then o.verdict end as pending,
        case when o.key is null then l.pending_op when o.verdict <> 'accepted' then o.op end as pending_op,
        case when o.key is null then l.p1 when o.verdict <> 'accepted' then o.d1 end as p1,
        case when o.key is null then l.p2 when o.verdict <> 'accepted' then o.d2 end as p2,
@@ -86,9 +91,8 @@ select coalesce(l.key, o.key) as key,
        {attempts} as attempts,
        case when o.key is null then l.next_try
             when o.verdict = 'rejected' then $now + $wait * pow(2, {attempts} - 1)::bigint end as next_try
-from ledger l full outer join o on l.key = o.key left join forgotten f on l.key = f.key
+from l full outer join o on l.key = o.key
 where coalesce(o.verdict <> 'accepted' or o.op = 'upsert', true)
-  and not (f.key is not null and l.fields is null)
 """
 
 _ATTEMPTS = """(case when o.key is null then l.attempts

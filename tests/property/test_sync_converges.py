@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.counts import Verdicts
@@ -18,7 +18,7 @@ from reverse_etl.ledger import Answered, Rest, settle
 from reverse_etl.plan import Intent, make_plan
 from serving.content.model import Sync
 
-EXAMPLES = 200 if os.environ.get("CI") else 40
+EXAMPLES = 60 if os.environ.get("CI") else 20
 
 KEYS = st.sampled_from(["a", "b", "c", "d", "e", None])
 ROWS = st.lists(st.tuples(KEYS, st.sampled_from([1, 2, None])), max_size=7)
@@ -132,7 +132,18 @@ class Pipe:
         assert not removed or None not in present, "a row without key could be any of the removed ones"
 
 
+REFUSED_THEN_REVERTED = [
+    Night(rows, refused, 1, None, False, None, None, False)
+    for rows, refused in (
+        ([("e", 1)], frozenset()),
+        ([("e", None)], frozenset("e")),
+        ([("e", 1)], frozenset()),
+    )
+]
+
+
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(removal="upsert", nights=REFUSED_THEN_REVERTED, last={"e": None})
 @given(
     removal=st.sampled_from(["upsert", "keep", "clear", "archive", "delete"]),
     nights=st.lists(NIGHTS, max_size=4),
