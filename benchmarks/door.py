@@ -15,10 +15,10 @@ from serving import Project, open_project
 
 QUESTIONS = {
     "total": "select count(*) as n, sum(revenue) as revenue from orders",
-    "by month": "select date_trunc('month', ordered_at) as month, sum(revenue) from orders group by all order by 1",
-    "join": "select c.segment, sum(o.revenue) from orders o join customers c using (customer_id) group by all",
-    "top": "select customer_id, sum(revenue) as spent from orders group by all order by spent desc, 1 limit 20",
-    "window": "select region, sum(sum(revenue)) over (order by region) from orders group by region order by 1",
+    "by month": "from orders select date_trunc('month', ordered_at) as m, sum(revenue) group by 1 order by 1",
+    "join": "from orders o join customers c using (customer_id) select c.segment, sum(revenue) group by 1",
+    "top": "from orders select customer_id, sum(revenue) as spent group by 1 order by 2 desc, 1 limit 20",
+    "window": "select region, sum(sum(revenue)) over (order by region) from orders group by 1 order by 1",
     "rows": "select order_id, ordered_at, revenue from orders order by order_id limit 50000",
 }
 ROUNDS = 15

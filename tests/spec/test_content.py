@@ -54,7 +54,7 @@ def test_the_shop_has_no_problems(shop_files: Write) -> None:
         ),
         (
             "syncs/customers.yml",
-            "source: customers\nrun_as: stewart\ndestination: crm\nobject: contacts\nkey: {id: customer_id}\n",
+            "source: customers\nrun_as: stewart\ndestination: crm\nobject: contacts\nkey: {id: region}\n",
             "syncs/customers.yml:2: there is no role 'stewart' | did you mean 'steward'?",
         ),
         (
