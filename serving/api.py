@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.answer import Answer
 from serving.catalog import describe
-from serving.errors import NotPublished, QueryRefused, QueryStopped, SluiceError, UnknownUser
+from serving.errors import NotPublished, QueryStopped, SluiceError, UnknownUser
 from serving.export import json_value, to_bytes
 from serving.identity import User
 from serving.project import Project
@@ -71,7 +71,7 @@ def routes(project: Project, others: Iterable[Route] = ()) -> list[Route]:
     ]
     for route in (*own, *others):
         route.app = _Known(project, route.app)
-    return [Route("/healthz", _health(project)), *own, *others]
+    return [Route("/healthz", _health(project)), *own, *others, Route("/api/{rest:path}", _nowhere)]
 
 
 def status_of(failure: SluiceError) -> int:
@@ -126,7 +126,9 @@ def _query(project: Project) -> Callable[[Request], Any]:
             where = ".".join(map(str, first["loc"])) or "body"
             return _refused(400, f"{where}: {first['msg']}", 'send {"sql": "select …", "format": "json"}')
         if body.format not in MEDIA:
-            return _refused(400, f"format: {body.format!r} is none of {', '.join(MEDIA)}", "leave it out for json")
+            return _refused(
+                400, f"format: {body.format!r} is none of {', '.join(MEDIA)}", "leave it out for json"
+            )
         return await run_in_threadpool(_ask, project, body, request.scope["user"])
 
     return answer
@@ -172,6 +174,10 @@ def _listed(found: Callable[[User], object]) -> Callable[[Request], Any]:
         return _json(await run_in_threadpool(found, request.scope["user"]))
 
     return endpoint
+
+
+async def _nowhere(request: Request) -> Response:
+    return _refused(404, f"there is nothing at {request.url.path} for {request.method}", "see docs/")
 
 
 def _health(project: Project) -> Callable[[Request], Any]:

@@ -168,7 +168,13 @@ def _labelled(values: Sequence[float | None], form: str, lying: bool) -> list[Ch
 def _frame(series: int, right: int = 14) -> Chart:
     legend = {"type": "scroll", "top": 0, "left": 0, "itemWidth": 14, "itemHeight": 8, "icon": "roundRect"}
     return {
-        "grid": {"left": 4, "right": right, "top": 34 if series > 1 else 12, "bottom": 4, "containLabel": True},
+        "grid": {
+            "left": 4,
+            "right": right,
+            "top": 34 if series > 1 else 12,
+            "bottom": 4,
+            "containLabel": True,
+        },
         "legend": legend if series > 1 else {"show": False},
         "animationDuration": 250,
     }
@@ -204,7 +210,8 @@ def _axis(keys: Sequence[Any], grain: str) -> list[Any]:
         return sorted(known) if days and len(days) == len(known) else known
     if isinstance(known[0], datetime):
         return sorted(known)
-    points, point = [], min(days)
+    points: list[date] = []
+    point = min(days)
     while point <= max(days) and len(points) < 5_000:
         points.append(point)
         point = _next(point, grain)

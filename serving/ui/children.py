@@ -1,5 +1,6 @@
 """Processes that live and die with the explorer: started, watched, restarted, ended."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # before each restart in a row
+PATIENCE, LOOK = 10.0, 0.1  # seconds to wait for what comes before, between two looks
 HEALTHY = 60.0  # seconds after which a process counts as started well
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -32,10 +34,20 @@ class ChildState:
 
 
 class Child:
-    """`python -m MODULE …` on a leash; starts again with growing pauses when it ends by itself."""
+    """`python -m MODULE …` on a leash; starts again with growing pauses when it ends by itself.
 
-    def __init__(self, name: str, module: str, arguments: Sequence[str], log: Path) -> None:
-        self.name, self._log = name, log
+    Its first start waits until `after` says yes, but no longer than a few seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        log: Path,
+        after: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.name, self._log, self._after = name, log, after
         self._command = [sys.executable, "-m", "serving.ui.leash", module, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
@@ -57,7 +69,8 @@ class Child:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def state(self) -> ChildState:
         """How it is doing."""
@@ -67,6 +80,9 @@ class Child:
 
     def _watch(self, clock: Callable[[], float] = time.monotonic) -> None:
         in_a_row = 0
+        for _ in range(int(PATIENCE / LOOK)):
+            if self._after() or self._ending.wait(LOOK):
+                break
         while not self._ending.is_set():
             started = clock()
             self._run_once()
@@ -94,7 +110,5 @@ class Child:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,6 +1,9 @@
 """Dashboards: filters, and tiles that answer or say why not."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime
+from functools import partial
 
 import streamlit as st
 
@@ -13,6 +16,7 @@ from serving.ui.explorer import View
 from serving.ui.figures import NOTHING, bucket, change, figure, label
 from serving.ui.parts import download, html_table, plain, quiet, safe, what_ran
 
+AT_ONCE = 3  # tiles asked side by side
 RANGES = (
     "last 30 days",
     "last 90 days",
@@ -43,24 +47,37 @@ def draw(view: View) -> None:
         period.html(f'<div class="quiet">{safe(words)}</div>')
 
 
+def ordered_boards(view: View) -> list[str]:
+    """The dashboards in their order; those without any answer for this person come last."""
+    visible = view.project.visible_marts(view.user)
+
+    def mute(board: Dashboard) -> bool:
+        return not any(metric.partition(".")[0] in visible for tile in board.tiles for metric in tile.metrics)
+
+    boards = view.project.content.dashboards
+    return sorted(boards, key=lambda name: mute(boards[name]))
+
+
 def _chosen(view: View) -> str:
     boards = view.project.content.dashboards
-    names = list(boards)
+    names = ordered_boards(view)
     if len(names) == 1:
         return names[0]
-    if st.query_params.get("board", names[0]) not in names:
-        st.query_params["board"] = names[0]
+    if st.session_state.get("board") not in names:
+        asked = st.query_params.get("board", "")
+        st.session_state["board"] = asked if asked in names else names[0]
     chosen = st.segmented_control(
         "Dashboard",
         names,
-        default=names[0],
         format_func=lambda name: boards[name].title,
         key="board",
         label_visibility="collapsed",
         required=True,
-        bind="query-params",
     )
-    return chosen or names[0]
+    name = chosen or names[0]
+    if st.query_params.get("board") != name:
+        st.query_params["board"] = name
+    return name
 
 
 def _filters(view: View, board: Dashboard) -> dict[str, Choice]:
@@ -102,8 +119,14 @@ def _time(name: str, default: str) -> Choice:
 
 
 def _values(view: View, board: Dashboard, name: str, default: Choice) -> Choice:
-    options: list[Scalar] = [value for value in filter_values(view.project, board, name, view.user) if value is not None]
-    start = [] if default == ALL else [v for v in ((default,) if isinstance(default, str) else default) if v in options]
+    options: list[Scalar] = [
+        value for value in filter_values(view.project, board, name, view.user) if value is not None
+    ]
+    start = (
+        []
+        if default == ALL
+        else [v for v in ((default,) if isinstance(default, str) else default) if v in options]
+    )
     if not options:
         return ALL
     chosen = st.multiselect(
@@ -122,24 +145,39 @@ def _tiles(view: View, name: str, board: Dashboard, choices: dict[str, Choice]) 
     """Draw the tiles; the period they show, in words."""
     period = ""
     grid, small = None, False
-    for number, tile in enumerate(board.tiles):
+    answers = answer_all(view, board.tiles, choices)
+    for number, (tile, answer) in enumerate(zip(board.tiles, answers, strict=True)):
         is_small = tile.chart == "number" and tile.width == 1
         if grid is None or is_small != small:  # numbers stand two in a row on a phone
             grid, small = st.grid(columns=4, min_column_width=150 if is_small else 230, gap="small"), is_small
-        with grid.cell(column_span=tile.width), st.container(key=f"tile-{name}-{number}", gap="xsmall"):
-            found: TileAnswer | QueryRefused
-            try:
-                found = answer_tile(view.project, tile, choices, view.user)
-            except QueryRefused as refusal:
-                found = refusal
-            _head(tile, found, f"{name}-{number}")
+        key = f"{name}-{number}"
+        with grid.cell(column_span=tile.width), st.container(key=f"tile-{key}", gap="xsmall"):
+            found = answer()
+            _head(tile, found, key)
             if isinstance(found, QueryRefused):
                 hint = f" — {found.hint}" if found.hint else ""
                 st.html(f'<div class="quiet">⊘ {safe(found.problem)}{safe(hint)}</div>')
                 continue
-            _body(found, f"{name}-{number}")
+            _body(found, key)
             period = period or found.period
     return period
+
+
+def answer_all(
+    view: View, tiles: Sequence[Tile], choices: dict[str, Choice]
+) -> list[Callable[[], TileAnswer | QueryRefused]]:
+    """Ask all tiles at once; each call waits for its own answer, or gives the refusal."""
+    executor = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="tile")
+    futures = [executor.submit(answer_tile, view.project, tile, choices, view.user) for tile in tiles]
+    executor.shutdown(wait=False)
+
+    def waited(future: Future[TileAnswer]) -> TileAnswer | QueryRefused:
+        try:
+            return future.result()
+        except QueryRefused as refusal:
+            return refusal
+
+    return [partial(waited, future) for future in futures]
 
 
 def _head(tile: Tile, found: TileAnswer | QueryRefused, key: str) -> None:
@@ -153,7 +191,9 @@ def _head(tile: Tile, found: TileAnswer | QueryRefused, key: str) -> None:
     with st.container(horizontal=True, vertical_alignment="top", wrap=False, gap="xsmall"):
         st.html(f'<div class="tile-title">{safe(tile.title)}</div>{note}')
         if isinstance(found, TileAnswer):
-            with st.popover("", icon=":material/more_horiz:", type="tertiary", key=f"menu-{key}", help="Source and export"):
+            with st.popover(
+                "", icon=":material/more_horiz:", type="tertiary", key=f"menu-{key}", help="Source and export"
+            ):
                 download(found.answer, "csv", key, f"csv-{key}", "Download CSV")
                 what_ran(found.answer.receipt)
 
@@ -165,7 +205,9 @@ def _body(found: TileAnswer, key: str) -> None:
     elif table.num_rows == 0:
         quiet("No rows for these filters")
     elif tile.chart == "table" or not found.dimensions:
-        heads = {found.dimensions[n]: label(by) for n, by in enumerate(_asked(tile)) if n < len(found.dimensions)}
+        heads = {
+            found.dimensions[n]: label(by) for n, by in enumerate(_asked(tile)) if n < len(found.dimensions)
+        }
         st.html(html_table(table, found.formats, found.dimensions, heads=heads))
         if table.num_rows > 200:
             quiet(f"first 200 of {table.num_rows:,} rows")
@@ -184,12 +226,12 @@ def _number(found: TileAnswer) -> None:
     shown = figure(value, form)
     delta = change(None if value is None else float(value), found.before)
     below = ""
-    if found.tile.compare is not None:
+    if found.tile.compare is not None and found.before is not None:  # all of time has no period before
         arrow = "" if delta is None else "▲ " if delta > 0 else "▼ " if delta < 0 else ""
         size = NOTHING if delta is None else f"{abs(delta):.1%}"
         before = f"vs {figure(found.before, form)}, {found.tile.compare}"
         below = f'<div class="delta">{arrow}{size} <span>{safe(before)}</span></div>'
-    st.html(f'<div class="number" data-value="{safe(value)}">{safe(shown)}</div>{below}')
+    st.html(f'<div class="big-figure" data-value="{safe(value)}">{safe(shown)}</div>{below}')
 
 
 def _chart(found: TileAnswer, key: str) -> None:

@@ -26,7 +26,7 @@ class View:
 
     project: Project
     user: User
-    pages: Mapping[str, object]  # by path, for links between pages
+    pages: Mapping[str, st.Page]  # by path, for links between pages
     children: Callable[[], tuple[ChildState, ...]]
 
     def key(self, name: str) -> str:
@@ -65,10 +65,12 @@ def draw() -> None:
     """One run of the script: navigation, who looks, then the page."""
     explorer = _opened[0]
     project = explorer.project
-    st.set_page_config(page_title=project.content.project.name, page_icon=":material/water:", layout="wide")
+    title = f"{project.content.project.name} · Sluice"
+    st.set_page_config(page_title=title, page_icon=str(HERE / "mark.svg"), layout="wide")
+    st.logo(str(HERE / "wordmark.svg"))
     st.html(STYLE)
     project.refresh()
-    found: dict[str, object] = {}
+    found: dict[str, st.Page] = {}
     entries = []
     for page in explorer.pages:
         entry = st.Page(
@@ -83,7 +85,7 @@ def draw() -> None:
     st.navigation(entries, position="top").run()
 
 
-def _drawer(explorer: Explorer, page: Page, found: Mapping[str, object]) -> Callable[[], None]:
+def _drawer(explorer: Explorer, page: Page, found: Mapping[str, st.Page]) -> Callable[[], None]:
     def run() -> None:
         project = explorer.project
         user = _top(project, page)
@@ -108,25 +110,29 @@ def _top(project: Project, page: Page) -> User | None:
         st.warning("The policy assigns nobody by e-mail", icon=":material/person_off:")
         st.caption("Add an assignment under `assign:` in models/policies/.")
         return None
-    wanted = str(st.session_state.get("view_as") or st.query_params.get(PERSON, "")).lower()
-    if wanted not in people:
-        if wanted and "view_as" not in st.session_state:
-            st.toast(f"Nobody called {wanted!r} is assigned a role", icon=":material/person_off:")
-        wanted = next(iter(people))
-    st.session_state["view_as"] = wanted
+    asked = st.query_params.get(PERSON, "").lower()
+    if st.session_state.get("view_as") not in people:
+        st.session_state["view_as"] = asked if asked in people else None if asked else next(iter(people))
     with st.container(key="top", horizontal=True, vertical_alignment="center", gap="medium"):
         st.html(f'<div class="title"><small>{_safe(project.content.project.name)}</small>{page.title}</div>')
         with st.container(key="person", width=340, gap=None):
             email = st.selectbox(
                 "View as",
                 list(people),
+                index=None,
+                required=True,
                 key="view_as",
                 format_func=lambda email: people[email].label,
+                placeholder="Choose a person",
                 icon=":material/visibility:",
                 label_visibility="collapsed",
                 filter_mode=None,
             )
-            st.html(f'<div class="sight">View as · {_safe(sight(project, people[email]))}</div>')
+            words = sight(project, people[email]) if email else "nobody yet"
+            st.html(f'<div class="sight">View as · {_safe(words)}</div>')
+    if email is None:  # a link that names a stranger shows nothing, rather than somebody else's view
+        st.info("Choose a person to look as", icon=":material/person:")
+        return None
     if st.query_params.get(PERSON) != email:
         st.query_params[PERSON] = email
     return people[email]

@@ -122,9 +122,9 @@ def ago(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "never"
     seconds = (now - moment).total_seconds()
-    words = span(abs(seconds))
     if abs(seconds) < 5:
         return "now"
+    words = f"{abs(seconds):.0f} s" if abs(seconds) < 60 else span(abs(seconds))
     return f"{words} ago" if seconds > 0 else f"in {words}"
 
 

@@ -1,10 +1,18 @@
 """The pages of the serving side, in the order of the navigation."""
 
-from serving.ui import catalog, dashboard, home, sql
-from serving.ui.explorer import Page
+from collections.abc import Callable
 
-SERVING_PAGES = (
-    Page("Home", "home", ":material/home:", home.draw),
+from serving.ui import catalog, dashboard, sql
+from serving.ui.explorer import Page, View
+from serving.ui.home import HomePage, Notice
+
+
+def serving_pages(notices: Callable[[View], list[Notice]]) -> tuple[Page, ...]:
+    """Home shows the notices that other parts of the program hand in."""
+    return (Page("Home", "home", ":material/home:", HomePage(notices).draw), *_PAGES)
+
+
+_PAGES = (
     Page("Dashboards", "dashboards", ":material/monitoring:", dashboard.draw),
     Page("SQL", "sql", ":material/terminal:", sql.draw),
     Page("Catalog", "catalog", ":material/menu_book:", catalog.draw),

@@ -8,7 +8,7 @@ import pyarrow as pa
 import streamlit as st
 
 from serving.answer import Answer, Receipt
-from serving.export import to_bytes
+from serving.export import to_bytes, unique_names
 from serving.ui.charts import is_number
 from serving.ui.figures import NO_VALUE, counted, figure, label, span
 
@@ -77,11 +77,11 @@ def _cell(name: str, value: object, form: str, numeric: bool, dimension: bool) -
 
 def answer_grid(answer: Answer, key: str, height: int | None = None) -> None:
     """The rows of an answer in a grid that sorts and scrolls."""
-    table = _distinct(answer.table)
+    table = shown_table(unique_names(answer.table))
     config = {
-        f.name: st.column_config.NumberColumn(format="plain" if _is_code(f.name) else "localized")
-        for f in table.schema
-        if is_number(f.type)
+        field.name: st.column_config.NumberColumn(format=_grid_format(field))
+        for field in table.schema
+        if is_number(field.type)
     }
     rows = min(table.num_rows, 14)
     st.dataframe(
@@ -94,6 +94,34 @@ def answer_grid(answer: Answer, key: str, height: int | None = None) -> None:
     )
 
 
+def _grid_format(field: pa.Field) -> str:
+    """The grid's own `plain` writes 1000002 as 1000001.9999999999, so whole numbers say that they are."""
+    if pa.types.is_decimal(field.type):
+        return f"%,.{min(max(field.type.scale, 0), 6)}f"
+    if not pa.types.is_integer(field.type):
+        return "localized"
+    return "%d" if _is_code(field.name) else "%,d"
+
+
+def shown_table(table: pa.Table) -> pa.Table:
+    """The table with texts instead of what the grid has no word for: intervals and bytes."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            texts = [None if value is None else value.hex() for value in table.column(place).to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+        elif pa.types.is_interval(field.type):
+            texts = [_interval(value) for value in table.column(place).to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _interval(value: pa.MonthDayNano | None) -> str | None:
+    if value is None:
+        return None
+    parts = {"months": value.months, "days": value.days, "s": value.nanoseconds / 1e9}
+    return " ".join(f"{number:g} {unit}" for unit, number in parts.items() if number) or "0 s"
+
+
 def what_ran(receipt: Receipt) -> None:
     """The receipt: what each name meant, by which rules, how long it took."""
     facts = [
@@ -104,10 +132,10 @@ def what_ran(receipt: Receipt) -> None:
     ]
     quiet(" · ".join(facts))
     for policy in dict.fromkeys(receipt.policies):
-        st.markdown(f":material/policy: {plain(policy)}")
+        st.markdown(f":small[:material/policy: {plain(policy)}]")
     if receipt.masked:
         masks = ", ".join(f"{column} ({mask})" for column, mask in receipt.masked.items())
-        st.markdown(f":material/visibility_off: {plain(masks)}")
+        st.markdown(f":small[:material/visibility_off: {plain(masks)}]")
     st.code(receipt.sql, language="sql", wrap_lines=True)
     for mart, body in receipt.views.items():
         quiet(f"What the name {mart} meant")
@@ -129,12 +157,6 @@ def download(answer: Answer, form: str, name: str, key: str, text: str = "") -> 
 
 def _writer(table: pa.Table, form: str) -> Callable[[], bytes]:
     return lambda: to_bytes(table, form)
-
-
-def _distinct(table: pa.Table) -> pa.Table:
-    from serving.export import unique_names
-
-    return unique_names(table)
 
 
 def _is_code(name: str) -> bool:
