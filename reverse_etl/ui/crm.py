@@ -40,6 +40,15 @@ def local_sandbox(project: Project) -> int | None:
     return parts.port if is_loopback(parts.hostname) else None
 
 
+def sandbox_answers(project: Project) -> bool:
+    """Whether the project's sandbox is up; a project without one need not wait for it."""
+    spec = sandbox_of(project)
+    if spec is None:
+        return True
+    with SandboxClient(str(spec.options.get("url", DEFAULT_URL)), "nobody", timeout=1.0) as crm:
+        return crm.healthy()
+
+
 def draw(view: View) -> None:
     """Records, calls and faults; says so when the CRM is down."""
     spec = sandbox_of(view.project)
@@ -174,9 +183,7 @@ def _calls(crm: SandboxClient) -> None:
 
 def _faults(crm: SandboxClient) -> None:
     now = crm.faults()
-    quiet(
-        "Make the CRM misbehave, then run a sync: rows are retried, settled or reported, never lost"
-    )
+    quiet("Make the CRM misbehave, then run a sync: rows are retried, settled or reported, never lost")
     with st.form("faults", border=False):
         slow = st.slider("Slow: each answer takes longer by (milliseconds)", 0, 5_000, now.slow_ms, 100)
         fail = _every("Errors: every n-th write is answered with 500, nothing is written", now.fail_500_every)

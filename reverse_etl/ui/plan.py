@@ -34,9 +34,10 @@ def draw(view: View, sync: SyncOverview, problem: str) -> None:
     shown = [
         kind for kind in KINDS if getattr(counts, kind) or kind in ("create", "update", "remove", "unchanged")
     ]
+    numbers = {KINDS[kind]: f"{getattr(counts, kind):,}" for kind in shown}
     cells = "".join(
-        f'<div><small>{safe(KINDS[kind])}</small><span class="mid-figure">{getattr(counts, kind):,}</span></div>'
-        for kind in shown
+        f'<div><small>{safe(word)}</small><span class="mid-figure">{number}</span></div>'
+        for word, number in numbers.items()
     )
     st.html(f'<div class="facts">{cells}</div>')
     for trip in guard.trips(counts, find_sync(view.project.content, sync.name).guard):

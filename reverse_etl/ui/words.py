@@ -59,7 +59,9 @@ def plan_words(counts: Counts) -> str:
 
 def verdict_words(verdicts: Verdicts) -> str:
     """The sum that must hold, written out."""
-    parts = (f"{getattr(verdicts, name):,} {name}" for name in ("accepted", "rejected", "deferred", "unknown"))
+    parts = (
+        f"{getattr(verdicts, name):,} {name}" for name in ("accepted", "rejected", "deferred", "unknown")
+    )
     return f"{counted(verdicts.total, 'row')} planned = {' + '.join(parts)}"
 
 
