@@ -1,22 +1,31 @@
 """Each page draws, without a browser, for each kind of person."""
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from textwrap import dedent
 
+import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import serving.ui.explorer
+from reverse_etl.journal import Order
+from reverse_etl.requests import close_request
+from reverse_etl.run import run_sync
 from reverse_etl.ui.pages import SYNC_PAGES, sync_notices
 from serving import Project, open_project
+from serving.ui.bind import address_problem
+from serving.ui.charts import bar_chart, line_chart
 from serving.ui.explorer import Explorer, open_explorer
+from serving.ui.figures import figure, short
 from serving.ui.pages import serving_pages
 
 CONTENT = {
     "project.yml": "name: Test shop",
     "marts/orders.sql": "select i as id, case when i % 3 = 0 then 'EMEA' else 'AMER' end as region, "
-    "date '2026-01-01' + i as day, i * 10 as amount, 'a' || i || '@example.com' as email from range(90) t(i)",
+    "date '2026-01-01' + i::int as day, i * 10 as amount, 'a' || i || '@example.com' as email "
+    "from range(90) t(i)",
     "marts/orders.yml": """
         description: One row per order
         grain: id
@@ -52,7 +61,11 @@ CONTENT = {
           - {title: By month, metrics: orders.revenue, by: day.month, split: region, chart: line}
           - {title: Things, metrics: secrets.things, chart: number}
     """,
-    "destinations/crm.yml": "connector: sandbox\nurl: http://127.0.0.1:9\ntoken: ${env:SANDBOX_TOKEN_FOR_PAGES}",
+    "destinations/crm.yml": """
+        connector: sandbox
+        url: http://127.0.0.1:9
+        token: ${env:SANDBOX_TOKEN_FOR_PAGES}
+    """,
     "syncs/orders.yml": """
         source: orders
         run_as: steward
@@ -82,7 +95,9 @@ def look(shop: Project, page: str, person: str, **query: str) -> AppTest:
     """The page as the person sees it."""
     every = (*serving_pages(sync_notices), *SYNC_PAGES)
     open_explorer(Explorer(shop, sorted(every, key=lambda one: one.path != page)))
-    test = AppTest.from_file(str(Path(serving.ui.explorer.__file__).with_name("script.py")), default_timeout=30)
+    test = AppTest.from_file(
+        str(Path(serving.ui.explorer.__file__).with_name("script.py")), default_timeout=30
+    )
     test.query_params["as"] = f"{person}@example.com"
     for name, value in query.items():
         test.query_params[name] = value
@@ -91,7 +106,11 @@ def look(shop: Project, page: str, person: str, **query: str) -> AppTest:
 
 def texts(test: AppTest) -> str:
     """All that the page says, as one text."""
-    found = [element.value for kind in ("markdown", "caption", "error", "warning", "info") for element in test.get(kind)]
+    found = [
+        element.value
+        for kind in ("markdown", "caption", "error", "warning", "info")
+        for element in test.get(kind)
+    ]
     found += [str(element.proto.body) for element in test.get("html")]
     return "\n".join(map(str, found))
 
@@ -165,5 +184,92 @@ def test_a_crm_that_is_down_is_a_friendly_message(shop: Project) -> None:
 def test_an_unknown_person_in_the_link_is_not_believed(shop: Project) -> None:
     test = look(shop, "home", "mallory")
 
-    assert test.selectbox(key="view_as").value == "ana@example.com"  # the first of the policy
-    assert "mallory" in test.toast[0].value
+    assert test.selectbox(key="view_as").value is None
+    assert "Choose a person" in test.info[0].value
+    assert "orders" not in texts(test)
+
+
+def test_a_broken_file_is_told_on_every_page_and_the_last_good_reading_serves(shop: Project) -> None:
+    file = shop.root / "dashboards" / "sales.yml"
+    good = file.read_text(encoding="utf-8")
+    try:
+        file.write_text(good + "colour: red\n", encoding="utf-8")
+        test = look(shop, "dashboards", "ana")
+    finally:
+        file.write_text(good, encoding="utf-8")
+    assert "1 problem in the content" in test.error[0].value
+    assert "sales.yml" in test.code[0].value
+    assert "Revenue" in texts(test)
+
+
+def test_the_guard_asks_for_a_reason(shop: Project) -> None:
+    """A run that the guard holds shows what tripped, and runs only with a reason."""
+    file = shop.root / "syncs" / "orders.yml"
+    good = file.read_text(encoding="utf-8")
+    try:
+        file.write_text(good + "guard: {min_rows: 1000}\n", encoding="utf-8")
+        shop.refresh()
+        report = run_sync(shop, "orders", Order("ana"))
+        assert report.state == "guarded"
+        close_request(shop.store, 1, "taken", run=report.run)
+        test = look(shop, "syncs", "ana", sync="orders")
+    finally:
+        file.write_text(good, encoding="utf-8")
+    assert "90 rows that can be sent" in texts(test)
+    approve = next(button for button in test.button if button.label == "Approve and run")
+    assert approve.disabled
+    test.text_input(key=f"why-{report.run}").input("a small test shop").run()
+    assert not next(button for button in test.button if button.label == "Approve and run").disabled
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        (1234567.8, "$,.0f", "$1,234,568"),
+        (-1234.5, "£,.2f", "−£1,234.50"),
+        (0.1234, ".1%", "12.3%"),
+        (0.1234, "+.1%", "+12.3%"),
+        (-0.0004, ".1%", "−0.0%"),
+        (41200, ",.0f", "41,200"),
+        (None, "$,.0f", "–"),
+        (float("nan"), ",.2f", "–"),
+        (date(2026, 11, 3), "", "3 Nov 2026"),
+        (True, "", "yes"),
+        (3.14159, "", "3.14"),
+    ],
+)
+def test_values_are_written_as_people_read_them(value: object, form: str, shown: str) -> None:
+    assert figure(value, form) == shown
+
+
+def test_short_figures_keep_their_unit() -> None:
+    numbers = (9_999, 12_345, 3_345_678, 1_999_999_999)
+    assert [short(number, "$,.0f") for number in numbers] == ["$9,999", "$12.3k", "$3.3M", "$2.0B"]
+
+
+def test_a_month_without_orders_is_a_gap_and_no_straight_line() -> None:
+    table = pa.table({"month": [date(2026, 1, 1), date(2026, 3, 1)], "revenue": [10.0, 30.0]})
+
+    chart = line_chart(table, "month", ["revenue"], None, "$,.0f", "month")
+
+    assert chart["xAxis"]["data"] == ["Jan 2026", "Feb 2026", "Mar 2026"]
+    assert chart["series"][0]["data"] == [10.0, None, 30.0]
+
+
+def test_the_group_without_a_value_has_a_name() -> None:
+    table = pa.table({"region": ["EMEA", None], "revenue": [1.0, 2.0]})
+
+    chart = bar_chart(table, "region", ["revenue"], None, "$,.0f")
+
+    assert chart["xAxis"]["data"] == ["EMEA", "(none)"]
+
+
+def test_only_loopback_addresses_may_be_listened_on() -> None:
+    assert [address_problem(host) for host in ("127.0.0.1", "::1", "localhost", "127.0.0.5")] == [
+        "",
+        "",
+        "",
+        "",
+    ]
+    for host in ("0.0.0.0", "::", "", None, "192.168.1.4", "example.com"):
+        assert "refused to listen" in address_problem(host)
