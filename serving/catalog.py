@@ -1,5 +1,6 @@
 """What there is to read: marts, columns, tests, freshness, lineage, as one person may see it."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -9,8 +10,8 @@ from sqlalchemy import select
 from serving.errors import QueryRefused
 from serving.governance.access import governed_view
 from serving.identity import User
-from serving.marts.data_tests import data_tests, question_key
-from serving.marts.publish import tested
+from serving.marts.data_tests import DataTest, data_tests, question_key
+from serving.marts.publish import Version, tested
 from serving.project import Project
 
 TestState = Literal["green", "red", "not run"]
@@ -59,12 +60,28 @@ class CatalogEntry:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Shelf:
+    """What all entries of one look at the catalog have in common."""
+
+    project: Project
+    user: User | None
+    version: Version | None
+    arrows: list[tuple[str, str]]
+    tests: list[DataTest]
+    results: Mapping[str, tuple[int, datetime]]  # question -> failures, when
+
+
 def describe(project: Project, user: User | None = None) -> list[CatalogEntry]:
     """The visible marts; for a user only what the policy shows them, else all of it."""
     names = (
         project.visible_marts(user) if user else [m.name for m in project.content.marts.values() if m.visible]
     )
-    return [_entry(project, name, user) for name in names]
+    with project.store.read() as connection:
+        results = {row.question: (row.failures, row.at) for row in connection.execute(select(tested))}
+    arrows, tests = lineage(project, user), data_tests(project.content)
+    shelf = _Shelf(project, user, project.current_version(), arrows, tests, results)
+    return [_entry(shelf, name) for name in names]
 
 
 def lineage(project: Project, user: User | None = None) -> list[tuple[str, str]]:
@@ -89,40 +106,37 @@ def lineage(project: Project, user: User | None = None) -> list[tuple[str, str]]
     return sorted(arrows)
 
 
-def _entry(project: Project, name: str, user: User | None) -> CatalogEntry:
-    mart, version = project.content.marts[name], project.current_version()
+def _entry(shelf: _Shelf, name: str) -> CatalogEntry:
+    mart, version = shelf.project.content.marts[name], shelf.version
     file = version.marts.get(name) if version else None
     types = dict(file.columns) if file else dict.fromkeys(mart.columns, "")
     masks: dict[str, str] = {}
     policies: tuple[str, ...] = ()
-    filtered = False
-    if user is not None and file is not None:
+    if shelf.user is not None and file is not None:
         try:
-            view = governed_view(project.content, name, types, user, "")
+            view = governed_view(shelf.project.content, name, types, shelf.user, "")
         except QueryRefused as refusal:
             types, policies = {}, (refusal.problem,)
         else:
             masks = {column: mask for column, mask in view.masked.items() if mask != "hide"}
             types = {column: types[column] for column in view.columns}
             policies = view.policies
-            filtered = any(text.startswith("rows of") for text in policies)
-    columns = tuple(
-        _column(mart.columns.get(column), column, kind, masks.get(column, ""))
-        for column, kind in types.items()
-    )
-    arrows = lineage(project, user)
+    filtered = any(text.startswith("rows of") for text in policies) or not types
     return CatalogEntry(
         mart=name,
         description=mart.description,
         owner=mart.owner,
         grain=mart.grain,
-        columns=columns,
+        columns=tuple(
+            _column(mart.columns.get(column), column, kind, masks.get(column, ""))
+            for column, kind in types.items()
+        ),
         measures={key: spec.description or _definition(spec) for key, spec in mart.measures.items()},
         rows=file.rows if file and not filtered else None,
         built_at=version.built_at[name] if version and file else None,
-        tests=tuple(_tests(project, name)),
-        upstream=tuple(start for start, end in arrows if end == name),
-        downstream=tuple(end for start, end in arrows if start == name),
+        tests=tuple(_tests(shelf, name)),
+        upstream=tuple(start for start, end in shelf.arrows if end == name),
+        downstream=tuple(end for start, end in shelf.arrows if start == name),
         policies=policies,
     )
 
@@ -137,16 +151,13 @@ def _definition(spec: Any) -> str:
     return f"{spec.agg}({spec.expr or '*'})" if spec.agg else str(spec.expr)
 
 
-def _tests(project: Project, name: str) -> list[TestEntry]:
-    version = project.current_version()
-    files = version.marts if version else {}
-    with project.store.read() as connection:
-        known = {row.question: row for row in connection.execute(select(tested).where(tested.c.mart == name))}
-    entries = []
-    for test in data_tests(project.content):
-        if test.mart != name:
-            continue
-        row = known.get(question_key(test, files)) if all(read in files for read in test.reads) else None
-        state: TestState = "not run" if row is None else "red" if row.failures else "green"
-        entries.append(TestEntry(test.name, state, row.at if row else None))
-    return entries
+def _tests(shelf: _Shelf, name: str) -> Iterator[TestEntry]:
+    files = shelf.version.marts if shelf.version else {}
+    there = files.keys() | shelf.project.content.sources.keys()
+    for test in shelf.tests:
+        if test.mart == name:
+            result = shelf.results.get(question_key(test, files)) if there >= set(test.reads) else None
+            if result is None:
+                yield TestEntry(test.name, "not run", None)
+            else:
+                yield TestEntry(test.name, "red" if result[0] else "green", result[1])

@@ -1,8 +1,9 @@
 """A dashboard's tiles as governed questions and their answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ from serving.semantic.time import TimeRange, is_range, time_range
 
 ALL = "all"
 Choice = str | tuple[Scalar, ...]  # a time range in words, `all`, or the values to keep
+NewestDays = Mapping[tuple[str, str], date | QueryRefused | None]  # (mart, column) -> day
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,13 @@ class TileAnswer:
     measures: tuple[str, ...]
     formats: Mapping[str, str]  # measure -> d3-like format
     before: float | None = None
-    period: str = ""  # the range shown, in words
+    span: TimeRange | None = None  # the days shown; None: all of them
     unfiltered: tuple[str, ...] = ()  # filters that do not reach this tile
+
+    @property
+    def period(self) -> str:
+        """The days shown, in words."""
+        return "" if self.span is None else f"{self.span.start:%-d %b %Y} – {self.span.last:%-d %b %Y}"
 
     @property
     def table(self) -> pa.Table:
@@ -62,8 +69,35 @@ def filter_values(project: Project, board: Dashboard, name: str, user: User) -> 
     return []
 
 
-def answer_tile(project: Project, tile: Tile, choices: Mapping[str, Choice], user: User) -> TileAnswer:
-    """Ask what the tile shows; raises QueryRefused where this user may not."""
+def newest_days(
+    project: Project, tiles: Sequence[Tile], choices: Mapping[str, Choice], user: User
+) -> NewestDays:
+    """The last day with data that this user may see, for every column that a range filters.
+
+    Ranges end there, not today. Asked once for all tiles; a refusal waits for the tile it concerns.
+    """
+    found: dict[tuple[str, str], date | QueryRefused | None] = {}
+    for mart in {mart.name: mart for tile in tiles if (mart := _mart(project, tile)) is not None}.values():
+        for name, value in choices.items():
+            if is_range(value) and _has(mart, name):
+                try:
+                    found[mart.name, name] = _newest(project, mart, name, user)
+                except QueryRefused as refusal:
+                    found[mart.name, name] = refusal
+    return found
+
+
+def answer_tile(
+    project: Project,
+    tile: Tile,
+    choices: Mapping[str, Choice],
+    user: User,
+    newest: NewestDays | None = None,
+) -> TileAnswer:
+    """Ask what the tile shows; raises QueryRefused where this user may not.
+
+    `newest` is what `newest_days` found for the tiles asked together.
+    """
     mart = _mart(project, tile)
     if mart is None:
         answer = project.ask(tile.sql or "", user=user, surface="dashboard")
@@ -71,7 +105,8 @@ def answer_tile(project: Project, tile: Tile, choices: Mapping[str, Choice], use
         return TileAnswer(tile, answer, (), tuple(answer.table.column_names), {}, unfiltered=unfiltered)
     measures = tuple(metric.partition(".")[2] for metric in tile.metrics)
     by = (*tile.by, *((tile.split,) if tile.split else ()))
-    filters, unfiltered = _filters(project, mart, choices, user)
+    days = newest_days(project, [tile], choices, user) if newest is None else newest
+    filters, unfiltered = _filters(mart, choices, days, project.content.project.week_starts)
     request = MetricRequest(mart.name, measures, by, filters, tile.order or "label", tile.limit)
     starts = project.content.project.week_starts
     answer = project.ask(compile_request(mart, request, starts), user=user, surface="dashboard")
@@ -92,7 +127,7 @@ def answer_tile(project: Project, tile: Tile, choices: Mapping[str, Choice], use
         measures,
         {name: mart.measures[name].format for name in measures},
         None if before is None else float(before),
-        _words(ranges[0]) if ranges else "",
+        ranges[0] if ranges else None,
         unfiltered,
     )
 
@@ -107,28 +142,29 @@ def _has(mart: Mart, name: str) -> bool:
 
 
 def _filters(
-    project: Project, mart: Mart, choices: Mapping[str, Choice], user: User
+    mart: Mart, choices: Mapping[str, Choice], newest: NewestDays, week_starts: Literal["monday", "sunday"]
 ) -> tuple[dict[str, FilterValue], tuple[str, ...]]:
     found: dict[str, FilterValue] = {}
     unfiltered = []
     for name, value in choices.items():
-        if value == ALL or value == ():
+        if value in (ALL, ()):
             continue
         if not _has(mart, name):
             unfiltered.append(name)
         elif isinstance(value, tuple):
             found[name] = value
         elif is_range(value):
-            newest = _newest(project, mart, name, user)
-            if newest is not None:
-                found[name] = time_range(value, newest, project.content.project.week_starts)
+            day = newest[mart.name, name]
+            if isinstance(day, QueryRefused):
+                raise day
+            if day is not None:
+                found[name] = time_range(value, day, week_starts)
         else:
             found[name] = (value,)
     return found, tuple(unfiltered)
 
 
 def _newest(project: Project, mart: Mart, column: str, user: User) -> date | None:
-    """The last day with data that this user may see: ranges end there, not today."""
     if column in mart.dimensions:
         raise QueryRefused(
             f"a time range needs a column; '{column}' is computed: {dimension_sql(mart, column)}"
@@ -137,8 +173,3 @@ def _newest(project: Project, mart: Mart, column: str, user: User) -> date | Non
         project.ask(newest_sql(mart.name, column), user=user, surface="dashboard").table[0][0].as_py()
     )
     return value
-
-
-def _words(span: TimeRange) -> str:
-    last = date.fromordinal(span.end.toordinal() - 1)
-    return f"{span.start:%-d %b %Y} – {last:%-d %b %Y}"

@@ -26,6 +26,11 @@ class TimeRange:
     months: int = 0
     days: int = 0
 
+    @property
+    def last(self) -> date:
+        """The last day that is included."""
+        return self.end - timedelta(days=1)
+
     def shifted(self, to: Literal["previous period", "previous year"]) -> "TimeRange":
         """The same stretch one period, or one year, earlier."""
         if to == "previous year":

@@ -2,15 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import date, datetime
 from functools import partial
 
 import streamlit as st
 
 from serving.content.model import Dashboard, Scalar, Tile
-from serving.dashboard import ALL, Choice, TileAnswer, answer_tile, default_choices, filter_values
+from serving.dashboard import (
+    ALL,
+    Choice,
+    TileAnswer,
+    answer_tile,
+    default_choices,
+    filter_values,
+    newest_days,
+)
 from serving.errors import QueryRefused
-from serving.semantic.time import is_range
+from serving.semantic.time import GRAINS, is_range
 from serving.ui.charts import bar_chart, bar_height, last_is_partial, lies, line_chart
 from serving.ui.explorer import View
 from serving.ui.figures import NOTHING, bucket, change, figure, label
@@ -168,7 +175,8 @@ def answer_all(
 ) -> list[Callable[[], TileAnswer | QueryRefused]]:
     """Ask all tiles at once; each call waits for its own answer, or gives the refusal."""
     executor = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="tile")
-    futures = [executor.submit(answer_tile, view.project, tile, choices, view.user) for tile in tiles]
+    newest = newest_days(view.project, tiles, choices, view.user)
+    futures = [executor.submit(answer_tile, view.project, tile, choices, view.user, newest) for tile in tiles]
     executor.shutdown(wait=False)
 
     def waited(future: Future[TileAnswer]) -> TileAnswer | QueryRefused:
@@ -258,10 +266,7 @@ def _chart(found: TileAnswer, key: str) -> None:
 
 def _partial(found: TileAnswer, grain: str) -> str:
     """`Nov 2026 counts up to the 15th`, where the last point is not a whole period."""
-    last = found.period.rpartition("–")[2].strip()
-    if not last or grain not in ("week", "month", "quarter", "year"):
+    known = next((name for name in GRAINS if name == grain), None)
+    if found.span is None or known is None or not last_is_partial(found.span.last, known):
         return ""
-    newest: date = datetime.strptime(last, "%d %b %Y").date()  # noqa: DTZ007 (a day has no zone)
-    if not last_is_partial(newest, grain):  # type: ignore[arg-type]
-        return ""
-    return f"The last {grain} counts up to {figure(newest)}"
+    return f"The last {grain} counts up to {figure(found.span.last)}"
