@@ -21,9 +21,9 @@ from reverse_etl.permissions import only_stewards
 from reverse_etl.ui.crm import local_sandbox, sandbox_answers
 from reverse_etl.ui.pages import SYNC_PAGES, sync_notices
 from serving import Project, api, open_project
+from serving.children import Child, ChildState
 from serving.errors import SluiceError
-from serving.ui.bind import LocalOnly, address_problem
-from serving.ui.children import Child, ChildState
+from serving.local import LocalOnly, address_problem
 from serving.ui.explorer import Explorer, open_explorer
 from serving.ui.pages import serving_pages
 

@@ -12,9 +12,9 @@ from connectors.sandbox.faults import Faults
 from connectors.sandbox_client import Archived, Object, Record, SandboxClient, Stats
 from connectors.secrets import resolve
 from serving.content.model import Destination
+from serving.local import is_loopback
 from serving.project import Project
 from serving.store import utc_now
-from serving.ui.bind import is_loopback
 from serving.ui.explorer import View
 from serving.ui.figures import ago, label
 from serving.ui.parts import html_table, quiet, safe

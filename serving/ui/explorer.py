@@ -9,10 +9,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from serving.children import ChildState
 from serving.errors import NotPublished, SluiceError
 from serving.identity import User
 from serving.project import Project
-from serving.ui.children import ChildState
 from serving.ui.look import STYLE
 from serving.ui.sight import sight
 

@@ -15,7 +15,7 @@ from reverse_etl.requests import close_request
 from reverse_etl.run import run_sync
 from reverse_etl.ui.pages import SYNC_PAGES, sync_notices
 from serving import Project, open_project
-from serving.ui.bind import address_problem
+from serving.local import address_problem
 from serving.ui.charts import bar_chart, line_chart
 from serving.ui.explorer import Explorer, open_explorer
 from serving.ui.figures import figure, short

@@ -12,7 +12,7 @@ from pathlib import Path
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # before each restart in a row
 PATIENCE, LOOK = 10.0, 0.1  # seconds to wait for what comes before, between two looks
 HEALTHY = 60.0  # seconds after which a process counts as started well
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Child:
         after: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name, self._log, self._after = name, log, after
-        self._command = [sys.executable, "-m", "serving.ui.leash", module, *arguments]
+        self._command = [sys.executable, "-m", "serving.leash", module, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
         self._restarts = 0

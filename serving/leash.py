@@ -1,4 +1,4 @@
-"""`python -m serving.ui.leash MODULE ARGUMENT…`: run a module until standard input closes.
+"""`python -m serving.leash MODULE ARGUMENT…`: run a module until standard input closes.
 
 The starter holds the other end of the pipe. The system closes it whenever the starter dies, even by
 SIGKILL, so that no process is left behind that nobody looks after.
