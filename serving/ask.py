@@ -7,6 +7,7 @@ screen -> parse -> check with both parsers -> bind names to governed views -> ru
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,7 +32,7 @@ QUEUE_SECONDS = 30.0
 CACHED = 2_000  # readings of texts, and views of users, kept at most
 PINS = 5  # versions tried where files vanish between pinning and opening
 
-Pin = Callable[[], tuple[Version, Snapshot]]
+Facts = dict[str, str | int | float | None]  # columns of the audit
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,20 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Pinned:
+    """A version, and its files under aliases that nobody can guess."""
+
+    version: Version
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A question that may run: its text, and what each mart name in it means."""
+    """A question that may run: its text, and what each mart name in it means, over which files."""
 
     sql: str
     views: tuple[View, ...]
+    pinned: Pinned
 
 
 class Door:
@@ -60,60 +70,48 @@ class Door:
         self._readings: dict[str, Reading] = {}
         self._views: dict[tuple[object, ...], tuple[Content, View]] = {}
 
-    def ask(self, question: Question, content: Content, pin: Pin, cancel: Cancel | None = None) -> Answer:
-        """The governed answer; raises QueryRefused (or QueryFailed, QueryStopped) with the reason."""
+    def ask(
+        self, question: Question, content: Content, pin: Callable[[], Pinned], cancel: Cancel | None = None
+    ) -> Answer:
+        """The governed answer; raises QueryRefused (or QueryFailed, QueryStopped) with the reason.
+
+        `pin` gives the version to ask; it is called again where that version's files vanish
+        before a worker has opened them.
+        """
         started = time.monotonic()
         number = self.audit.begin(question.user.email, question.surface, question.sql)
-        facts: dict[str, str | int | float | None] = {}
+        facts: Facts = {}
         try:
-            answer = self._pinned(question, content, pin, cancel or Cancel(), number, started, facts)
+            for _ in range(PINS):
+                pinned = pin()
+                facts = {"version": pinned.version.number}
+                with suppress(SnapshotGone):
+                    plan = self.plan(question.sql, question.user, content, pinned)
+                    facts |= _facts(plan)
+                    table = self._run(plan, question.limits, cancel or Cancel())
+                    break
+            else:
+                raise QueryStopped("the marts changed too often meanwhile", hint="ask again")
         except BaseException as error:
-            seconds = round(time.monotonic() - started, 4)
-            reason = error.problem if isinstance(error, SluiceError) else type(error).__name__
-            self.audit.end(number, _outcome(error), reason=reason, seconds=seconds, **facts)
+            facts["seconds"] = round(time.monotonic() - started, 4)
+            facts["reason"] = error.problem if isinstance(error, SluiceError) else type(error).__name__
+            self.audit.end(number, _outcome(error), **facts)
             raise
-        self.audit.end(number, "answered", rows=answer.receipt.rows, seconds=answer.receipt.seconds, **facts)
+        answer = _answer(plan, question.limits, table, number, time.monotonic() - started)
+        facts |= {"rows": answer.receipt.rows, "seconds": answer.receipt.seconds}
+        self.audit.end(number, "answered", **facts)
         return answer
 
-    def _pinned(
-        self,
-        question: Question,
-        content: Content,
-        pin: Pin,
-        cancel: Cancel,
-        number: int,
-        started: float,
-        facts: dict[str, str | int | float | None],
-    ) -> Answer:
-        """Plan and run over one version; over the next one where its files went meanwhile."""
-        for attempt in range(PINS):
-            version, snapshot = pin()
-            facts["version"] = version.number
-            try:
-                plan = self.plan(question.sql, question.user, content, version, snapshot)
-                facts["marts"] = ", ".join(view.mart for view in plan.views)
-                policies = [text for view in plan.views for text in (*view.policies, *view.alarms)]
-                facts["policies"] = "; ".join(policies)
-                return self._answer(plan, question, version, snapshot, cancel, number, started)
-            except SnapshotGone:
-                if attempt == PINS - 1:
-                    raise
-        raise AssertionError("unreachable")
-
-    def plan(self, sql: str, user: User, content: Content, version: Version, snapshot: Snapshot) -> Plan:
+    def plan(self, sql: str, user: User, content: Content, pinned: Pinned) -> Plan:
         """Check the text and bind its names; raises QueryRefused."""
         text = screen(sql).strip().rstrip(";")
         names = _names(text)
-        reading = self._reading(text, snapshot)
+        reading = self._reading(text, pinned.snapshot)
         if names != reading.tables:  # the two parsers see different tables: trust neither
-            raise QueryRefused(
-                "the query can be read in two ways", hint="write it more plainly, names without quotes"
-            )
-        marts = _marts(reading, content, version, user)
-        types = {mart: dict(version.marts[mart].columns) for mart in marts}
-        return Plan(
-            text, tuple(governed_view(content, mart, types[mart], user, self.mask_key) for mart in marts)
-        )
+            hint = "write it more plainly, names without quotes"
+            raise QueryRefused("the query can be read in two ways", hint=hint)
+        marts = _marts(reading, content, pinned.version, user)
+        return Plan(text, tuple(self._view(mart, user, content, pinned.version) for mart in marts), pinned)
 
     def _view(self, mart: str, user: User, content: Content, version: Version) -> View:
         """The user's view of a mart; kept while content, version and rights stay the same."""
@@ -140,49 +138,54 @@ class Door:
         self._readings[text] = reading
         return reading
 
-    def _answer(
-        self,
-        plan: Plan,
-        question: Question,
-        version: Version,
-        snapshot: Snapshot,
-        cancel: Cancel,
-        number: int,
-        started: float,
-    ) -> Answer:
-        limits = question.limits
+    def _run(self, plan: Plan, limits: Limits, cancel: Cancel) -> pa.Table:
+        """Run a checked question; the table has one row more than the limit where it was cut."""
+        snapshot = plan.pinned.snapshot
         views = [(view.mart, view.over(snapshot.aliases[view.mart])) for view in plan.views]
 
-        def run(secure: bool) -> Callable[[WorkerProcess], pa.Table]:
-            return lambda worker: worker.run(
-                plan.sql, views, rows=limits.rows, seconds=limits.seconds, secure=secure, cancel=cancel
-            )
+        def run(*, secure: bool) -> pa.Table:
+            def work(worker: WorkerProcess) -> pa.Table:
+                return worker.run(
+                    plan.sql, views, rows=limits.rows, seconds=limits.seconds, secure=secure, cancel=cancel
+                )
+
+            return self.pool.call(snapshot, QUEUE_SECONDS, work)
 
         try:
             try:
-                table = self.pool.call(snapshot, QUEUE_SECONDS, run(secure=False))
+                return run(secure=False)
             except EngineFailure as failure:
                 if failure.kind != "data":
                     raise
                 # the optimistic run may have stumbled over a hidden row; the secure twins cannot
-                table = self.pool.call(snapshot, QUEUE_SECONDS, run(secure=True))
+                return run(secure=True)
         except EngineFailure as failure:
             raise _said(failure, snapshot, limits.seconds, cancelled=cancel.event.is_set()) from failure
-        truncated = limits.rows is not None and table.num_rows > limits.rows
-        if truncated:
-            table = table.slice(0, limits.rows)
-        receipt = Receipt(
-            question_id=number,
-            sql=plan.sql,
-            views={view.mart: view.shown for view in plan.views},
-            version=version.number,
-            policies=tuple(text for view in plan.views for text in view.policies),
-            masked={f"{view.mart}.{name}": mask for view in plan.views for name, mask in view.masked.items()},
-            rows=table.num_rows,
-            truncated=truncated,
-            seconds=round(time.monotonic() - started, 4),
-        )
-        return Answer(table, receipt)
+
+
+def _facts(plan: Plan) -> Facts:
+    return {
+        "marts": ", ".join(view.mart for view in plan.views),
+        "policies": "; ".join(text for view in plan.views for text in (*view.policies, *view.alarms)),
+    }
+
+
+def _answer(plan: Plan, limits: Limits, table: pa.Table, number: int, seconds: float) -> Answer:
+    truncated = limits.rows is not None and table.num_rows > limits.rows
+    if truncated:
+        table = table.slice(0, limits.rows)
+    receipt = Receipt(
+        question_id=number,
+        sql=plan.sql,
+        views={view.mart: view.shown for view in plan.views},
+        version=plan.pinned.version.number,
+        policies=tuple(text for view in plan.views for text in view.policies),
+        masked={f"{view.mart}.{name}": mask for view in plan.views for name, mask in view.masked.items()},
+        rows=table.num_rows,
+        truncated=truncated,
+        seconds=round(seconds, 4),
+    )
+    return Answer(table, receipt)
 
 
 @lru_cache(maxsize=1_000)

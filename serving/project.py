@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from serving.answer import Answer, Limits
-from serving.ask import Door, Plan, Question
+from serving.ask import Door, Pinned, Plan, Question
 from serving.audit import Audit
 from serving.content.load import read_content
 from serving.content.model import Content
@@ -57,7 +57,7 @@ class Project:
         self.marts_folder = var / "marts"
         self._pool = Pool()
         self._door = Door(self._pool, self.audit, _mask_key(var))
-        self._pinned: dict[int, tuple[Version, Snapshot]] = {}
+        self._pinned: dict[int, Pinned] = {}
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -126,7 +126,7 @@ class Project:
     def explain(self, sql: str, *, user: User | str, as_of: int | None = None) -> Plan:
         """What the question means for the user, without running it; raises QueryRefused."""
         who = self.user(user) if isinstance(user, str) else user
-        return self._door.plan(sql, who, self.content, *self._pin(as_of))
+        return self._door.plan(sql, who, self.content, self._pin(as_of))
 
     def close(self) -> None:
         """End the workers and let the stores go."""
@@ -134,7 +134,7 @@ class Project:
         self.store.close()
         self.audit.store.close()
 
-    def _pin(self, as_of: int | None) -> tuple[Version, Snapshot]:
+    def _pin(self, as_of: int | None) -> Pinned:
         """The version that serves now (or the kept one asked for), and its files under secret aliases."""
         number = publish.current_number(self.store) if as_of is None else as_of
         if number is None:
@@ -144,7 +144,7 @@ class Project:
                 version = publish.version(self.store, self.marts_folder, number)
                 paths = {name: file.path for name, file in version.marts.items()}
                 snapshot = Snapshot.of(number, paths, self.content.project.timezone)
-                self._pinned[number] = (version, snapshot)
+                self._pinned[number] = Pinned(version, snapshot)
             return self._pinned[number]
 
 
