@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.answer import Answer
 from serving.catalog import describe
 from serving.errors import NotPublished, QueryStopped, SluiceError, UnknownUser
-from serving.export import json_value, to_bytes
+from serving.export import json_value, json_values, to_bytes
 from serving.identity import User
 from serving.project import Project
 
@@ -147,7 +147,7 @@ def _ask(project: Project, body: QueryBody, user: User) -> Response:
 
 def _plain(answer: Answer) -> dict[str, Any]:
     table, receipt = answer.table, answer.receipt
-    columns = [table.column(place).to_pylist() for place in range(table.num_columns)]
+    columns = [json_values(column) for column in table.columns]
     return {
         "columns": [{"name": field.name, "type": _type(field.type)} for field in table.schema],
         "rows": [list(row) for row in zip(*columns, strict=True)],

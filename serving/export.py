@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,15 +26,18 @@ def write_table(table: pa.Table, form: str, target: Path | IO[bytes]) -> None:
         return
     match form:
         case "csv":
-            pa.csv.write_csv(_flat(table), target)
+            pa.csv.write_csv(_flat(intervals_as_text(table)), target)
         case "json":
-            text = json.dumps(unique_names(table).to_pylist(), default=json_value, ensure_ascii=False)
+            names = unique_names(table).column_names
+            columns = [json_values(column) for column in table.columns]
+            rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+            text = json.dumps(rows, default=json_value, ensure_ascii=False)
             target.write(text.encode() + b"\n")
         case "arrow":
             with pa.ipc.new_stream(target, table.schema) as writer:
                 writer.write_table(table)
         case "parquet":
-            pa.parquet.write_table(unique_names(table), target)
+            pa.parquet.write_table(unique_names(intervals_as_text(table)), target)
         case _:
             raise ValueError(form)
     target.flush()
@@ -51,9 +55,8 @@ def show_table(table: pa.Table, rows: int = 200) -> str:
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for field in table.schema:
         shown.add_column(field.name, justify="right" if _numeric(field.type) else "left", overflow="fold")
-    for row in table.slice(0, rows).to_batches():
-        for values in zip(*(column.to_pylist() for column in row.columns), strict=True):
-            shown.add_row(*("" if value is None else str(value) for value in values))
+    for values in zip(*(python_values(column) for column in table.slice(0, rows).columns), strict=True):
+        shown.add_row(*("" if value is None else str(value) for value in values))
     console = Console(width=200, no_color=True, highlight=False, markup=False)
     with console.capture() as capture:
         console.print(shown)
@@ -64,6 +67,22 @@ def show_table(table: pa.Table, rows: int = 200) -> str:
         else f"({table.num_rows:,} row{'s' if table.num_rows != 1 else ''})"
     )
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + f"\n{more}"
+
+
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; text where Python has no such date."""
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):
+        return list(column.cast(pa.string()).to_pylist())
+
+
+def json_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column for JSON, which knows neither NaN nor infinity: they become text."""
+    found = python_values(column)
+    if not pa.types.is_floating(column.type):
+        return found
+    return [value if value is None or math.isfinite(value) else str(value) for value in found]
 
 
 def json_value(value: Any) -> Any:
@@ -77,7 +96,26 @@ def json_value(value: Any) -> Any:
             return value.total_seconds()
         case bytes():
             return value.hex()
+        case pa.MonthDayNano():
+            return interval_text(value)
     return str(value)
+
+
+def interval_text(value: pa.MonthDayNano) -> str:
+    """An interval as DuckDB reads it back: `3 months 2 days`."""
+    parts = {"months": value.months, "days": value.days, "seconds": value.nanoseconds / 1e9}
+    return " ".join(f"{number:g} {unit}" for unit, number in parts.items() if number) or "0 seconds"
+
+
+def intervals_as_text(table: pa.Table) -> pa.Table:
+    """The table with texts instead of intervals, for readers that know no months."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_interval(field.type):
+            values = (
+                None if value is None else interval_text(value) for value in table.column(place).to_pylist()
+            )
+            table = table.set_column(place, field.name, pa.array(values, pa.string()))
+    return table
 
 
 def unique_names(table: pa.Table) -> pa.Table:
@@ -94,7 +132,7 @@ def _flat(table: pa.Table) -> pa.Table:
     """Nested columns as JSON text: CSV has no word for them."""
     columns = [
         pa.array(
-            [None if v is None else json.dumps(v, default=json_value) for v in column.to_pylist()],
+            [None if v is None else json.dumps(v, default=json_value) for v in python_values(column)],
             pa.string(),
         )
         if pa.types.is_nested(column.type)

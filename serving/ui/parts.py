@@ -8,7 +8,7 @@ import pyarrow as pa
 import streamlit as st
 
 from serving.answer import Answer, Receipt
-from serving.export import to_bytes, unique_names
+from serving.export import intervals_as_text, to_bytes, unique_names
 from serving.ui.charts import is_number
 from serving.ui.figures import NO_VALUE, counted, figure, label, span
 
@@ -109,17 +109,7 @@ def shown_table(table: pa.Table) -> pa.Table:
         if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
             texts = [None if value is None else value.hex() for value in table.column(place).to_pylist()]
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-        elif pa.types.is_interval(field.type):
-            texts = [_interval(value) for value in table.column(place).to_pylist()]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
-    return table
-
-
-def _interval(value: pa.MonthDayNano | None) -> str | None:
-    if value is None:
-        return None
-    parts = {"months": value.months, "days": value.days, "s": value.nanoseconds / 1e9}
-    return " ".join(f"{number:g} {unit}" for unit, number in parts.items() if number) or "0 s"
+    return intervals_as_text(table)
 
 
 def what_ran(receipt: Receipt) -> None:
