@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from serving import Project, open_project
@@ -143,6 +144,31 @@ def test_old_versions_and_their_files_go_after_keep_versions(shop_files: Write) 
             project.build()
         assert [version.number for version in project.versions()] == [4, 3]
         assert len(list((folder.parent / "var/marts").glob("orders-*.duckdb"))) == 2
+
+
+def test_sources_may_be_parquet_json_duckdb_files_and_globs(shop_files: Write) -> None:
+    folder = shop_files(
+        {
+            "sources/parts.yml": "path: ${HERE}/../data/*.csv\n",
+            "sources/lines.yml": "path: ${HERE}/lines.jsonl\n",
+            "sources/columns.yml": "path: ${HERE}/columns.parquet\n",
+            "sources/base.yml": "path: ${HERE}/base.duckdb\ntable: stock\n",
+            "../data/a.csv": "n\n1\n",
+            "../data/b.csv": "n\n2\n",
+            "lines.jsonl": '{"n": 4}\n',
+            "marts/every.sql": "from parts union all from lines union all from columns union all from base",
+            "marts/every.yml": "grain: n\n",
+        }
+    )
+    with duckdb.connect(str(folder / "base.duckdb")) as base:
+        base.execute("create table stock as select 16::bigint as n")
+        base.execute(f"copy (select 8 as n) to '{folder / 'columns.parquet'}'")
+    with opened(folder) as project:
+        project.build()
+        assert project.ask("select sum(n) from every", user="ana@example.com").table[0][0].as_py() == 31
+        (folder.parent / "data/c.csv").write_text("n\n32\n")
+        assert project.build().built == ("every",)
+        assert project.ask("select sum(n) from every", user="ana@example.com").table[0][0].as_py() == 63
 
 
 def test_asking_before_the_first_build_says_what_to_run(shop_files: Write) -> None:
