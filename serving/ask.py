@@ -131,7 +131,7 @@ class Door:
         try:
             tree = self.pool.call(snapshot, QUEUE_SECONDS, lambda worker: worker.parse(text, PARSE_SECONDS))
         except EngineFailure as failure:
-            raise _said(failure, snapshot, PARSE_SECONDS) from failure
+            raise self._said(failure, snapshot, PARSE_SECONDS) from failure
         reading = read_tree(tree)
         if len(self._readings) > CACHED:
             self._readings.clear()
@@ -160,7 +160,16 @@ class Door:
                 # the optimistic run may have stumbled over a hidden row; the secure twins cannot
                 return run(secure=True)
         except EngineFailure as failure:
-            raise _said(failure, snapshot, limits.seconds, cancelled=cancel.event.is_set()) from failure
+            raise self._said(failure, snapshot, limits.seconds, cancelled=cancel.event.is_set()) from failure
+
+    def _said(
+        self, failure: EngineFailure, snapshot: Snapshot, seconds: float, *, cancelled: bool = False
+    ) -> QueryRefused:
+        """An engine's failure as the person may read it, without what they must not know."""
+        hidden = (self.mask_key, *snapshot.aliases.values())
+        if any(secret in failure.text for secret in hidden):
+            failure = EngineFailure(failure.kind, "the query does not fit the marts it reads")
+        return _said(failure, seconds, cancelled=cancelled)
 
 
 def _facts(plan: Plan) -> Facts:
@@ -208,10 +217,7 @@ def _marts(reading: Reading, content: Content, version: Version, user: User) -> 
     return tuple(found)
 
 
-def _said(
-    failure: EngineFailure, snapshot: Snapshot, seconds: float, *, cancelled: bool = False
-) -> QueryRefused:
-    """An engine's failure as the person may read it: nothing that names what they cannot see."""
+def _said(failure: EngineFailure, seconds: float, *, cancelled: bool) -> QueryRefused:
     match failure.kind:
         case "stopped" if cancelled:
             return QueryStopped("the query was cancelled")
@@ -230,8 +236,6 @@ def _said(
                 "the query broke its worker, twice", hint="it asks for too much memory or depth"
             )
     words = failure.text.split("\n\nLINE ")[0]
-    if any(alias in failure.text for alias in snapshot.aliases.values()):
-        words = "the query does not fit the marts it reads"
     kind = QueryRefused if failure.kind == "bind" else QueryFailed
     return kind(_plain(_CLASS.sub("", words)), hint=_place(failure.text))
 
