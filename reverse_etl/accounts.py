@@ -13,7 +13,7 @@ from connectors.secrets import resolve
 from reverse_etl.deliver import Sends
 from reverse_etl.errors import SyncError
 from reverse_etl.source import Door, find_destination
-from serving.content.model import Sync
+from serving.content.sync import Sync
 
 
 @dataclass(frozen=True)

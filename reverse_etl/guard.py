@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reverse_etl.counts import Counts
-from serving.content.model import Guard
+from serving.content.sync import Guard
 
 
 @dataclass(frozen=True)

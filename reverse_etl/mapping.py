@@ -34,7 +34,8 @@ from reverse_etl.wire import (
     text_of,
     unsendable,
 )
-from serving.content.model import Field_, Scalar, Sync
+from serving.content.spec import Scalar
+from serving.content.sync import Field_, Sync
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from reverse_etl.requests import last_fire
 from reverse_etl.schedule import described, next_fire
 from reverse_etl.source import Door, find_sync, target_of
 from reverse_etl.tables import prepare, requests, syncs
-from serving.content.model import Sync
+from serving.content.sync import Sync
 
 
 @dataclass(frozen=True)

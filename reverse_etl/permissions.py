@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.content.model import Policy
+from serving.content.policy import Policy
 from serving.identity import User
 from serving.project import Project
 

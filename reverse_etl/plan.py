@@ -17,7 +17,7 @@ from reverse_etl.counts import Counts
 from reverse_etl.ledger import empty_ledger
 from reverse_etl.mapping import MappedSelect, mapped_select
 from reverse_etl.scratch import scratch, write_parquet
-from serving.content.model import Sync
+from serving.content.sync import Sync
 
 ATTEMPTS = 5  # of a row that the destination rejects; then it is parked
 

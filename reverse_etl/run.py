@@ -40,7 +40,7 @@ from reverse_etl.ledger import Rest, settle
 from reverse_etl.plan import ATTEMPTS, Intent, Plan, make_plan, removal_of
 from reverse_etl.source import Door, ask_source, find_destination, find_sync, target_of, version_of
 from reverse_etl.tables import ledgers, prepare, runs, syncs
-from serving.content.model import Sync
+from serving.content.sync import Sync
 from serving.errors import SluiceError
 from serving.store import utc_now
 

@@ -10,7 +10,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from reverse_etl.errors import MappingInvalid
-from serving.content.model import Sync
+from serving.content.sync import Sync
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 _EVERY = re.compile(r"(?P<number>\d+)\s+(?P<unit>second|minute|hour|day|week)s?")

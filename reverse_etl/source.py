@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from reverse_etl.errors import SyncError, UnknownSync
 from serving.answer import Answer, Limits
-from serving.content.model import Content, Destination, Sync
+from serving.content.model import Content
+from serving.content.sync import Destination, Sync
 from serving.identity import User, service_user
 from serving.store import Store
 

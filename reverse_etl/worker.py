@@ -33,7 +33,7 @@ from reverse_etl.schedule import trigger_of
 from reverse_etl.source import version_of
 from reverse_etl.tables import prepare, runs, worker
 from serving import Project
-from serving.content.model import Sync
+from serving.content.sync import Sync
 from serving.errors import SluiceError
 from serving.store import Store, utc_now
 

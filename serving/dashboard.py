@@ -8,7 +8,8 @@ from typing import Literal
 import pyarrow as pa
 
 from serving.answer import Answer
-from serving.content.model import Dashboard, Mart, Scalar, Tile
+from serving.content.model import Dashboard, Mart, Tile
+from serving.content.spec import Scalar
 from serving.errors import QueryRefused
 from serving.identity import User
 from serving.project import Project

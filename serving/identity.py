@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from serving.content.model import Policy, Scalar
+from serving.content.policy import Policy
+from serving.content.spec import Scalar
 from serving.errors import UnknownUser
 
 Attribute = Scalar | tuple[Scalar, ...]

@@ -11,7 +11,7 @@ from connectors.protocol import DestinationStopped
 from connectors.sandbox.faults import Faults
 from connectors.sandbox_client import Archived, Object, Record, SandboxClient, Stats
 from connectors.secrets import resolve
-from serving.content.model import Destination
+from serving.content.sync import Destination
 from serving.local import is_loopback
 from serving.project import Project
 from serving.store import utc_now

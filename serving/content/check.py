@@ -7,12 +7,15 @@ that own those languages.
 from collections.abc import Iterable, Iterator, Mapping
 
 from connectors.registry import check_key, check_object, connector_names, options_model
-from serving.content import model as m
+from serving.content.model import Content, Relationship
+from serving.content.policy import PolicyFile, Role
+from serving.content.spec import KeyPath, Resource
+from serving.content.sync import Destination, Sync
 from serving.content.validate import near, typed
 from serving.errors import Problem
 
 
-def cross_check(content: m.Content, policies: Mapping[str, m.PolicyFile]) -> list[Problem]:
+def cross_check(content: Content, policies: Mapping[str, PolicyFile]) -> list[Problem]:
     """All problems of references between files."""
     return [
         *_marts(content),
@@ -24,7 +27,7 @@ def cross_check(content: m.Content, policies: Mapping[str, m.PolicyFile]) -> lis
 
 
 def _unknown(
-    resource: m.Resource, path: m.KeyPath, kind: str, names: Iterable[str], known: Iterable[str]
+    resource: Resource, path: KeyPath, kind: str, names: Iterable[str], known: Iterable[str]
 ) -> Iterator[Problem]:
     known = list(known)
     for name in names:
@@ -33,14 +36,14 @@ def _unknown(
             yield Problem(where.file, where.line(*path), f"there is no {kind} '{name}'", near(name, known))
 
 
-def _marts(content: m.Content) -> Iterator[Problem]:
+def _marts(content: Content) -> Iterator[Problem]:
     for name in sorted(content.marts.keys() & content.sources.keys()):
         where = content.marts[name]._where
         yield Problem(where.file, 1, f"a source is called '{name}' too", "rename one of the two")
     for mart in content.marts.values():
         for column, spec in mart.columns.items():
             for index, test in enumerate(spec.tests):
-                if isinstance(test, m.Relationship):
+                if isinstance(test, Relationship):
                     path = ("columns", column, "tests", index)
                     yield from _unknown(mart, path, "mart", [test.to.split(".")[0]], content.marts)
         for name in sorted(mart.dimensions.keys() & mart.columns.keys()):
@@ -50,7 +53,7 @@ def _marts(content: m.Content) -> Iterator[Problem]:
             )
 
 
-def _policy(content: m.Content, file: m.PolicyFile) -> Iterator[Problem]:
+def _policy(content: Content, file: PolicyFile) -> Iterator[Problem]:
     roles, shown = content.policy.roles, [name for name, mart in content.marts.items() if mart.visible]
     tags = {tag for mart in content.marts.values() for column in mart.columns.values() for tag in column.tags}
     for name, role in file.roles.items():
@@ -76,7 +79,7 @@ def _policy(content: m.Content, file: m.PolicyFile) -> Iterator[Problem]:
         yield from _unknown(file, ("limits", index, "role"), "role", [limit.role], roles)
 
 
-def _ancestors(roles: Mapping[str, m.Role], name: str) -> set[str]:
+def _ancestors(roles: Mapping[str, Role], name: str) -> set[str]:
     found: set[str] = set()
     todo = list(roles[name].extends) if name in roles else []
     while todo:
@@ -87,7 +90,7 @@ def _ancestors(roles: Mapping[str, m.Role], name: str) -> set[str]:
     return found
 
 
-def _dashboards(content: m.Content) -> Iterator[Problem]:
+def _dashboards(content: Content) -> Iterator[Problem]:
     shown = {name: mart for name, mart in content.marts.items() if mart.visible}
     for board in content.dashboards.values():
         for index, tile in enumerate(board.tiles):
@@ -104,7 +107,7 @@ def _dashboards(content: m.Content) -> Iterator[Problem]:
                 )
 
 
-def _destinations(content: m.Content) -> Iterator[Problem]:
+def _destinations(content: Content) -> Iterator[Problem]:
     for destination in content.destinations.values():
         if destination.connector not in connector_names():
             yield from _unknown(
@@ -115,7 +118,7 @@ def _destinations(content: m.Content) -> Iterator[Problem]:
         yield from typed(kind, destination.options, destination._where)[1]
 
 
-def _syncs(content: m.Content) -> Iterator[Problem]:
+def _syncs(content: Content) -> Iterator[Problem]:
     shown = [name for name, mart in content.marts.items() if mart.visible]
     for sync in content.syncs.values():
         if sync.source is not None:
@@ -126,7 +129,7 @@ def _syncs(content: m.Content) -> Iterator[Problem]:
             yield from _target(sync, content.destinations[sync.destination])
 
 
-def _target(sync: m.Sync, destination: m.Destination) -> Iterator[Problem]:
+def _target(sync: Sync, destination: Destination) -> Iterator[Problem]:
     """Whether the account has that object, and matches rows by that key."""
     name = destination.connector
     if name not in connector_names():

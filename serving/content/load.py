@@ -10,27 +10,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from serving.content import model as m
 from serving.content.check import cross_check
+from serving.content.model import Content, Dashboard, Mart, ProjectSpec, Source
+from serving.content.policy import Policy, PolicyFile, Role
+from serving.content.spec import KeyPath, Resource, Where
+from serving.content.sync import Destination, Sync
 from serving.content.validate import near, typed
 from serving.content.yaml_file import read_yaml
 from serving.errors import ContentInvalid, Problem
 
-R = TypeVar("R", bound=m.Resource)
+R = TypeVar("R", bound=Resource)
 
-FOLDERS: Mapping[str, type[m.Resource]] = {
-    "sources": m.Source,
-    "marts": m.Mart,
-    "policies": m.PolicyFile,
-    "dashboards": m.Dashboard,
-    "destinations": m.Destination,
-    "syncs": m.Sync,
+FOLDERS: Mapping[str, type[Resource]] = {
+    "sources": Source,
+    "marts": Mart,
+    "policies": PolicyFile,
+    "dashboards": Dashboard,
+    "destinations": Destination,
+    "syncs": Sync,
 }
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
-def read_content(root: Path, environ: Mapping[str, str] = os.environ) -> tuple[m.Content, list[Problem]]:
+def read_content(root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Content, list[Problem]]:
     """What could be read of `root`, and every problem found; raises ContentInvalid without a folder."""
     if not root.is_dir():
         raise ContentInvalid([Problem(str(root), 1, "there is no such folder", "name it with --project DIR")])
@@ -45,20 +48,20 @@ class _Reader:
         self.root, self.environ = root, environ
         self.problems: list[Problem] = []
 
-    def content(self) -> m.Content:
-        project = self._file(self.root / "project.yml", m.ProjectSpec, name_from_file=False)
+    def content(self) -> Content:
+        project = self._file(self.root / "project.yml", ProjectSpec, name_from_file=False)
         self._strangers()
         marts = self._marts()
-        policies = self._folder("policies", m.PolicyFile)
-        content = m.Content(
+        policies = self._folder("policies", PolicyFile)
+        content = Content(
             root=self.root,
-            project=project or m.ProjectSpec(name=self.root.name),
-            sources=self._folder("sources", m.Source),
+            project=project or ProjectSpec(name=self.root.name),
+            sources=self._folder("sources", Source),
             marts=marts,
             policy=self._policy(policies),
-            dashboards=self._folder("dashboards", m.Dashboard),
-            destinations=self._folder("destinations", m.Destination),
-            syncs=self._folder("syncs", m.Sync),
+            dashboards=self._folder("dashboards", Dashboard),
+            destinations=self._folder("destinations", Destination),
+            syncs=self._folder("syncs", Sync),
         )
         self.problems += cross_check(content, policies)
         return content
@@ -107,9 +110,9 @@ class _Reader:
                 )
                 data.pop("name")
             data = {"name": path.stem, **data}
-        if kind in (m.Source, m.Destination):
+        if kind in (Source, Destination):
             data = self._substituted(data, where)
-        if kind is m.Destination:
+        if kind is Destination:
             data = _with_options(data)
         spec, problems = typed(kind, data, where)
         self.problems += problems
@@ -117,10 +120,10 @@ class _Reader:
             spec._where = where
         return spec
 
-    def _substituted(self, data: dict[str, Any], where: m.Where) -> dict[str, Any]:
+    def _substituted(self, data: dict[str, Any], where: Where) -> dict[str, Any]:
         """`${NAME}` and `${NAME:-default}` from the environment, in every text value."""
 
-        def replaced(value: Any, path: m.KeyPath) -> Any:
+        def replaced(value: Any, path: KeyPath) -> Any:
             if isinstance(value, dict):
                 return {key: replaced(inner, (*path, key)) for key, inner in value.items()}
             if isinstance(value, list):
@@ -141,8 +144,8 @@ class _Reader:
 
         return {key: replaced(value, (key,)) for key, value in data.items()}
 
-    def _marts(self) -> dict[str, m.Mart]:
-        marts = self._folder("marts", m.Mart)
+    def _marts(self) -> dict[str, Mart]:
+        marts = self._folder("marts", Mart)
         for path in sorted((self.root / "marts").glob("*.sql")):
             if not path.with_suffix(".yml").exists():
                 hint = "a description and an owner are the least it should say"
@@ -160,8 +163,8 @@ class _Reader:
                 self.problems.append(Problem(mart._sql_file, 1, message, hint))
         return marts
 
-    def _policy(self, files: Mapping[str, m.PolicyFile]) -> m.Policy:
-        roles: dict[str, m.Role] = {}
+    def _policy(self, files: Mapping[str, PolicyFile]) -> Policy:
+        roles: dict[str, Role] = {}
         for file in files.values():
             for index, row in enumerate(file.rows):
                 row._at = file.at("rows", index)
@@ -174,7 +177,7 @@ class _Reader:
                         Problem(file._where.file, line, f"the role '{name}' is defined twice")
                     )
                 roles[name] = role
-        return m.Policy(
+        return Policy(
             roles=roles,
             assign=tuple(entry for file in files.values() for entry in file.assign),
             rows=tuple(entry for file in files.values() for entry in file.rows),
@@ -185,7 +188,5 @@ class _Reader:
 
 def _with_options(data: dict[str, Any]) -> dict[str, Any]:
     """A destination's keys that are not Sluice's own are its connector's options."""
-    own = {
-        key: value for key, value in data.items() if key in m.Destination.model_fields and key != "options"
-    }
+    own = {key: value for key, value in data.items() if key in Destination.model_fields and key != "options"}
     return {**own, "options": {key: value for key, value in data.items() if key not in own}}

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from serving.content.load import FOLDERS
-from serving.content.model import Destination, ProjectSpec, Resource
+from serving.content.model import ProjectSpec
+from serving.content.spec import Resource
+from serving.content.sync import Destination
 
 
 def write_schemas(folder: Path) -> list[Path]:

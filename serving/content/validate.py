@@ -7,7 +7,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.content.model import KeyPath, ProjectSpec, Resource, Where
+from serving.content.model import ProjectSpec
+from serving.content.spec import KeyPath, Resource, Where
 from serving.errors import Problem
 
 S = TypeVar("S", bound=BaseModel)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from serving.content.model import KeyPath, Where
+from serving.content.spec import KeyPath, Where
 from serving.errors import Problem
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from serving.answer import Limits
-from serving.content.model import ColumnRule, Content, Mart
+from serving.content.model import Content, Mart
+from serving.content.policy import ColumnRule
 from serving.content.validate import near
 from serving.errors import Problem, QueryRefused
 from serving.governance.row_rules import NoRows, RuleInvalid, bind_rule, columns_of, parse_rule

@@ -7,7 +7,8 @@ from typing import Literal
 import sqlglot
 from sqlglot import exp
 
-from serving.content.model import Mart, Measure, Scalar
+from serving.content.model import Mart, Measure
+from serving.content.spec import Scalar
 from serving.semantic.time import GRAINS, TimeRange
 
 FilterValue = TimeRange | tuple[Scalar, ...]

@@ -6,7 +6,8 @@ from functools import partial
 
 import streamlit as st
 
-from serving.content.model import Dashboard, Scalar, Tile
+from serving.content.model import Dashboard, Tile
+from serving.content.spec import Scalar
 from serving.dashboard import (
     ALL,
     Choice,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reverse_etl.counts import Verdicts
 from reverse_etl.ledger import Answered, Rest, settle
 from reverse_etl.plan import Intent, make_plan
-from serving.content.model import Sync
+from serving.content.sync import Sync
 
 EXAMPLES = 60 if os.environ.get("CI") else 20
 

@@ -12,7 +12,8 @@ import pytest
 
 from reverse_etl.errors import MappingInvalid
 from reverse_etl.plan import Intent, Plan, make_plan
-from serving.content.model import Sync, Where
+from serving.content.spec import Where
+from serving.content.sync import Sync
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -23,7 +23,7 @@ from reverse_etl.ledger import Answered, Rest, settle
 from reverse_etl.plan import Intent, Plan, make_plan
 from reverse_etl.schedule import next_fire, trigger_of
 from reverse_etl.tables import leases, prepare
-from serving.content.model import Guard, Sync
+from serving.content.sync import Guard, Sync
 from serving.store import Store, utc_now
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)  # a Friday

@@ -23,7 +23,7 @@ from reverse_etl.run import RunReport, Watch, run_sync
 from reverse_etl.source import Door
 from reverse_etl.tables import prepare
 from serving import Project
-from serving.content.model import Sync
+from serving.content.sync import Sync
 from serving.store import utc_now
 from tests.chaos.rig import Person, Rig, rig
 
