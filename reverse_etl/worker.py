@@ -38,6 +38,7 @@ from serving.errors import SluiceError
 from serving.store import Store, utc_now
 
 TICK = 0.5  # seconds between looks at requests and builds
+BEAT = 2.0  # seconds between heartbeats: each one waits for the disk
 AT_ONCE = 4  # syncs that run side by side
 
 log = logging.getLogger("sluice.worker")
@@ -80,6 +81,7 @@ class _Worker:
         self.project, self.stop = project, stop
         self.holder = this_process()
         self.started = time.monotonic()
+        self.beaten = -BEAT
         self.incidents: dict[str, str] = {}  # sync, or "worker" -> what went wrong last
         self.scheduled: dict[str, Sync] = {}
         self.builds: dict[str, int] = {}  # sync -> version it was last started for
@@ -224,6 +226,9 @@ class _Worker:
             self._soon(sync.name, "build", Order("build", "build"))
 
     def _beat(self) -> None:
+        if time.monotonic() - self.beaten < BEAT:
+            return
+        self.beaten = time.monotonic()
         row = {
             "id": 1,
             "holder": json.dumps(asdict(self.holder)),
