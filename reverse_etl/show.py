@@ -33,6 +33,9 @@ def plan_summary(sync: str, target: str, counts: Counts) -> str:
 def planned_line(row: PlannedRow) -> str:
     """`~ id=5  tier: "bronze" → "gold"`"""
     verb = f" {row.op}" if row.op != "upsert" else ""
+    if row.op in ("archive", "delete"):  # the record goes; its fields are not written
+        held = ", ".join(f"{change.name}: {_value(change.old)}" for change in row.changes)
+        return f"  {_SIGNS[row.kind]}{verb} {_key(row.key)}{f'  (was {held})' if held else ''}"
     shown = (
         f"{change.name}: {_value(change.old)} → {_value(change.new)}"
         if change.known

@@ -14,14 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import insert, select
 
-from connectors.protocol import Verdict
+from connectors.protocol import Op, Verdict
 from reverse_etl.counts import Counts
 from reverse_etl.errors import LeaseLost, MappingInvalid, SyncBusy
 from reverse_etl.guard import trips
+from reverse_etl.history import FieldChange, PlannedRow
 from reverse_etl.lease import EXPIRY, Holder, hold, started_at
 from reverse_etl.ledger import Answered, Rest, settle
 from reverse_etl.plan import Intent, Plan, make_plan
 from reverse_etl.schedule import next_fire, trigger_of
+from reverse_etl.show import planned_line
 from reverse_etl.tables import leases, prepare
 from serving.content.sync import Guard, Sync
 from serving.store import Store, utc_now
@@ -229,3 +231,16 @@ def test_a_renamed_digest_function_would_cost_no_call_because_texts_are_compared
     assert make_plan(sync(), source, new, tmp_path / "2", Intent(NOW)).counts == Counts(
         unchanged=1, wanted=1, ledger=1
     )
+
+
+@pytest.mark.parametrize(
+    ("op", "line"),
+    [
+        ("archive", '  - archive id=5  (was tier: "gold")'),
+        ("delete", '  - delete id=5  (was tier: "gold")'),
+        ("clear", '  - clear id=5  tier: "gold" → null'),
+    ],
+)
+def test_a_removal_shows_what_goes_and_only_a_clearing_shows_nulls(op: Op, line: str) -> None:
+    change = FieldChange("tier", "gold", None, known=True)
+    assert planned_line(PlannedRow(1, op, "remove", {"id": "5"}, (change,))) == line
