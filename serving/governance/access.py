@@ -10,9 +10,16 @@ from serving.answer import Limits
 from serving.content.model import Content, Mart
 from serving.content.policy import ColumnRule
 from serving.content.validate import near
-from serving.errors import Problem, QueryRefused
-from serving.governance.row_rules import NoRows, RuleInvalid, bind_rule, columns_of, parse_rule
-from serving.identity import User
+from serving.errors import Problem, QueryRefused, UnknownUser
+from serving.governance.row_rules import (
+    NoRows,
+    RuleInvalid,
+    attributes_of,
+    bind_rule,
+    columns_of,
+    parse_rule,
+)
+from serving.identity import User, inherited
 
 # stands for the mart's own table until the engine knows where that is; no column can be called so,
 # since nobody can guess it
@@ -105,7 +112,7 @@ def governed_view(content: Content, mart: str, types: Mapping[str, str], user: U
 
 def policy_problems(content: Content) -> list[Problem]:
     """What is wrong with the policy beyond unknown names."""
-    return [*_row_problems(content), *_mask_problems(content)]
+    return [*_row_problems(content), *_mask_problems(content), *_sync_problems(content)]
 
 
 _ASK = "ask the mart's owner; `python -m serving check` tells more"
@@ -183,3 +190,24 @@ def _mask_problems(content: Content) -> Iterator[Problem]:
                     message = f"'{mart.name}.{name}' has a mask already, at {first[name]._at}"
                     yield Problem(file, int(line), message, "one mask a column: remove one")
                 first.setdefault(name, rule)
+
+
+def _sync_problems(content: Content) -> Iterator[Problem]:
+    """Syncs whose roles see no row at all: a rule asks for an attribute, and a sync has none."""
+    for sync in content.syncs.values():
+        try:
+            roles = set(inherited(content.policy, sync.run_as))
+        except UnknownUser:  # reported where the role is named
+            continue
+        for rule in content.policy.rows:
+            if rule.mart != sync.source or roles & set(rule.exempt):
+                continue
+            try:
+                wanted = attributes_of(parse_rule(rule.where))
+            except RuleInvalid:  # reported at the rule itself
+                continue
+            if wanted:
+                where = sync._where
+                message = f"sees no row of '{sync.source}': {rule._at} asks for user.{min(wanted)}"
+                hint = f"add {' or '.join(sync.run_as)} to that rule's 'except', or give it a mart of its own"
+                yield Problem(where.file, where.line("run_as"), message, hint)

@@ -63,6 +63,11 @@ def test_the_shop_has_no_problems(shop_files: Write) -> None:
             "syncs/customers.yml:4: ",
         ),
         (
+            "syncs/orders.yml",
+            "source: orders\nrun_as: analyst\ndestination: crm\nobject: contacts\nkey: {id: id}\n",
+            "syncs/orders.yml:2: sees no row of 'orders': ",
+        ),
+        (
             "policies/more.yml",
             "rows:\n  - {mart: orders, where: region = user.region or 1=1}\n",
             "policies/more.yml:2: '1' must be a column of the mart (it stands on the left)",
@@ -152,6 +157,18 @@ def test_a_circle_of_marts_names_both_files(shop_files: Write) -> None:
     assert len(found) == 1
     assert "a.sql" in found[0]
     assert "b.sql" in found[0]
+
+
+def test_a_role_that_extends_nothing_known_hides_no_other_problem(shop_files: Write) -> None:
+    changes = {
+        "policies/more.yml": "roles:\n  a: {extends: nobody}\n",
+        "destinations/crm.yml": "connector: sandbox\n",
+        "syncs/orders.yml": "source: orders\nrun_as: a\ndestination: crm\nobject: contacts\nkey: {id: id}\n",
+        "project.yml": "nmae: x\n",
+    }
+    found = problems(shop_files, changes)
+    assert any("there is no role 'nobody'" in problem for problem in found)
+    assert any("nmae" in problem for problem in found)
 
 
 def test_a_circle_of_roles_or_measures_is_named(shop_files: Write) -> None:
