@@ -63,7 +63,8 @@ def run_summary(report: RunReport) -> str:
 def run_line(run: RunRow) -> str:
     """One line of `runs`."""
     state = run.state if run.ended_at or run.running else f"{run.state}, interrupted"
-    return f"{run.id:>5}  {_time(run.started_at)}  {run.sync:<20} {state:<12} {run.verdicts}"
+    ended = f"{run.counts.planned:,} rows held, nothing sent" if run.state == "guarded" else run.verdicts
+    return f"{run.id:>5}  {_time(run.started_at)}  {run.sync:<20} {state:<12} {ended}"
 
 
 def run_detail(run: RunRow, groups: Iterable[ReasonGroup]) -> str:

@@ -20,6 +20,7 @@ from reverse_etl.journal import Order
 from reverse_etl.lease import hold
 from reverse_etl.requests import pause, resume
 from reverse_etl.run import RunReport, Watch, run_sync
+from reverse_etl.show import run_line
 from reverse_etl.source import Door
 from reverse_etl.tables import prepare
 from serving import Project
@@ -113,6 +114,7 @@ def test_the_guard_holds_a_run_that_would_remove_a_fifth_until_somebody_says_why
     assert (approved.state, approved.verdicts.accepted) == ("done", 50)
     with crm.project() as project:
         row = history.find_run(project, approved.run)
+        assert run_line(history.find_run(project, held.run)).endswith("50 rows held, nothing sent")
     assert (row.requested_by, row.approval) == ("mia", "the shop in Oslo closed")
     crm.people(MANY[:100])
     assert run(crm).state == "guarded"
