@@ -21,6 +21,10 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
 WIDTHS = {"wide": (1280, 900), "phone": (400, 860)}
+MOUNTED = """editor => new Promise(done => {
+    const look = () => editor.state?.number >= 0 ? done() : setTimeout(look, 20)
+    look()
+})"""
 NOT_OURS = ("/_stcore/health", "/_stcore/host-config")  # the client tries them below a deep link first
 
 
@@ -141,6 +145,7 @@ class Looker:
     def ask(self, sql: str) -> None:
         """Write into the editor and press Ctrl+Enter."""
         area = self.page.get_by_label("SQL", exact=True)
+        area.evaluate(MOUNTED)  # what is typed before the editor has its own text would be lost
         area.fill(sql)
         area.press("Control+Enter")
 
