@@ -175,7 +175,7 @@ class Door:
 def _facts(plan: Plan) -> Facts:
     return {
         "marts": ", ".join(view.mart for view in plan.views),
-        "policies": "; ".join(text for view in plan.views for text in (*view.policies, *view.alarms)),
+        "policies": "; ".join(text for view in plan.views for text in (*view.policies, *view.unsaid)),
     }
 
 

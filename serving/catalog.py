@@ -1,6 +1,8 @@
 """What there is to read: marts, columns, tests, freshness, lineage, as one person may see it."""
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -13,6 +15,7 @@ from serving.identity import User
 from serving.marts.data_tests import DataTest, data_tests, question_key
 from serving.marts.publish import Version, tested
 from serving.project import Project
+from serving.semantic.compile import measure_sql
 
 TestState = Literal["green", "red", "not run"]
 
@@ -84,6 +87,18 @@ def describe(project: Project, user: User | None = None) -> list[CatalogEntry]:
     return [_entry(shelf, name) for name in names]
 
 
+def readable_columns(project: Project, user: User) -> dict[str, tuple[str, ...]]:
+    """Mart -> the columns that exist for this user, of every mart they may read."""
+    version = project.current_version()
+    found: dict[str, tuple[str, ...]] = {}
+    for name in project.visible_marts(user):
+        if version is not None and name in version.marts:
+            types = dict(version.marts[name].columns)
+            with suppress(QueryRefused):  # the policy does not fit the mart: nothing of it can be read
+                found[name] = governed_view(project.content, name, types, user, "").columns
+    return found
+
+
 def lineage(project: Project, user: User | None = None) -> list[tuple[str, str]]:
     """The arrows (from, to) between sources, marts and syncs; building blocks are stepped over for a user."""
     content, graph = project.content, project.graph
@@ -118,23 +133,28 @@ def _entry(shelf: _Shelf, name: str) -> CatalogEntry:
         except QueryRefused as refusal:
             types, policies = {}, (refusal.problem,)
         else:
-            masks = {column: mask for column, mask in view.masked.items() if mask != "hide"}
+            masks = dict(view.masked)
             types = {column: types[column] for column in view.columns}
             policies = view.policies
     filtered = any(text.startswith("rows of") for text in policies) or not types
+    hidden = set(dict(file.columns) if file else mart.columns) - types.keys()
     return CatalogEntry(
         mart=name,
         description=mart.description,
         owner=mart.owner,
-        grain=mart.grain,
+        grain=tuple(column for column in mart.grain if column not in hidden),
         columns=tuple(
             _column(mart.columns.get(column), column, kind, masks.get(column, ""))
             for column, kind in types.items()
         ),
-        measures={key: spec.description or _definition(spec) for key, spec in mart.measures.items()},
+        measures={
+            key: mart.measures[key].description or _definition(mart.measures[key])
+            for key in mart.measures
+            if not _names(measure_sql(mart, key), hidden)
+        },
         rows=file.rows if file and not filtered else None,
         built_at=version.built_at[name] if version and file else None,
-        tests=tuple(_tests(shelf, name)),
+        tests=tuple(_tests(shelf, name, hidden)),
         upstream=tuple(start for start, end in shelf.arrows if end == name),
         downstream=tuple(end for start, end in shelf.arrows if start == name),
         policies=policies,
@@ -151,11 +171,16 @@ def _definition(spec: Any) -> str:
     return f"{spec.agg}({spec.expr or '*'})" if spec.agg else str(spec.expr)
 
 
-def _tests(shelf: _Shelf, name: str) -> Iterator[TestEntry]:
+def _names(text: str, hidden: set[str]) -> bool:
+    """Whether a text speaks of a hidden column, which does not exist for its reader."""
+    return not hidden.isdisjoint(re.findall(r"\w+", text))
+
+
+def _tests(shelf: _Shelf, name: str, hidden: set[str]) -> Iterator[TestEntry]:
     files = shelf.version.marts if shelf.version else {}
     there = files.keys() | shelf.project.content.sources.keys()
     for test in shelf.tests:
-        if test.mart == name:
+        if test.mart == name and not _names(test.sql, hidden):
             result = shelf.results.get(question_key(test, files)) if there >= set(test.reads) else None
             if result is None:
                 yield TestEntry(test.name, "not run", None)

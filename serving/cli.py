@@ -158,14 +158,14 @@ def explain(
             "masked": {
                 f"{view.mart}.{name}": mask for view in plan.views for name, mask in view.masked.items()
             },
-            "no_rows_because": [text for view in plan.views for text in view.alarms],
+            "unsaid": [text for view in plan.views for text in view.unsaid],
         }
         if as_json:
             print_json(facts)
             return
         for view in plan.views:
             print(f"-- for {user}, {view.mart} means\n{view.shown}\n")
-            for policy in (*view.policies, *view.alarms):
+            for policy in (*view.policies, *view.unsaid):
                 print(f"--   {policy}")
         print(f"-- asked\n{plan.sql}")
 

@@ -37,7 +37,7 @@ class View:
     columns: tuple[str, ...]
     policies: tuple[str, ...] = ()
     masked: Mapping[str, str] = field(default_factory=dict)  # column -> mask
-    alarms: tuple[str, ...] = ()  # for the audit: why a rule hides everything
+    unsaid: tuple[str, ...] = ()  # for the audit only: hidden columns, and why a rule hides everything
 
     def over(self, alias: str) -> str:
         """The body over the mart's own table in the database of that alias."""
@@ -83,7 +83,7 @@ def governed_view(content: Content, mart: str, types: Mapping[str, str], user: U
         exp.to_identifier(mart)
     )
     policies: list[str] = []
-    alarms: list[str] = []
+    unsaid = [f"column {mart}.{name}: hide" for name, mask in masks.items() if mask == "hide"]
     for rule in content.policy.rows:
         if rule.mart != mart or set(rule.exempt) & set(user.roles):
             continue
@@ -94,19 +94,20 @@ def governed_view(content: Content, mart: str, types: Mapping[str, str], user: U
                 f"{rule._at}: the row rule of '{mart}' cannot be applied: {error}", hint=_ASK
             ) from error
         if isinstance(predicate, NoRows):
-            alarms.append(predicate.reason)
+            unsaid.append(predicate.reason)
             predicate = exp.false()
         policies.append(f"rows of {mart}: {rule.where}")
         body, shown = body.where(predicate), shown.where(predicate)
-    policies += [f"column {mart}.{name}: {mask}" for name, mask in masks.items()]
+    masked = {name: mask for name, mask in masks.items() if mask != "hide"}
+    policies += [f"column {mart}.{name}: {mask}" for name, mask in masked.items()]
     return View(
         mart,
         body.sql("duckdb", comments=False),
         shown.sql("duckdb", pretty=True),
         tuple(seen),
         tuple(policies),
-        masks,
-        tuple(alarms),
+        masked,
+        tuple(unsaid),
     )
 
 

@@ -10,7 +10,9 @@ def sight(project: Project, user: User) -> str:
     all_marts = sum(mart.visible for mart in project.content.marts.values())
     policy = project.content.policy
     ruled = [rule for rule in policy.rows if rule.mart in marts and not set(rule.exempt) & set(user.roles)]
-    masked = [rule for rule in policy.columns if not set(rule.exempt) & set(user.roles)]
+    masked = [  # a hidden column does not exist for this person, so it has no name either
+        rule for rule in policy.columns if rule.mask != "hide" and not set(rule.exempt) & set(user.roles)
+    ]
     words = ["all marts" if len(marts) == all_marts else f"{len(marts)} of {all_marts} marts"]
     if not ruled:
         words.append("all rows")
@@ -18,8 +20,8 @@ def sight(project: Project, user: User) -> str:
         words.append(" and ".join(shown) + (" only" if len(ruled) == len(marts) else " in some"))
     else:
         words.append("some rows")
-    if hidden := [(rule.tag or rule.column or "").rpartition(".")[2] for rule in masked]:
-        words.append(f"{' and '.join(dict.fromkeys(hidden))} masked")
+    if names := [(rule.tag or rule.column or "").rpartition(".")[2] for rule in masked]:
+        words.append(f"{' and '.join(dict.fromkeys(names))} masked")
     return ", ".join(words)
 
 

@@ -1,13 +1,15 @@
 """The SQL page: ask, wait or cancel, look, export, and see what ran."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
 
 from serving.answer import Answer
 from serving.audit import Asked
-from serving.content.model import Mart
+from serving.catalog import readable_columns
+from serving.content.model import In, Mart
 from serving.errors import QueryStopped, SluiceError
 from serving.export import unique_names
 from serving.identity import User
@@ -96,9 +98,8 @@ def _link(desk: Desk) -> None:
 
 
 def _words(view: View) -> list[str]:
-    marts = [view.project.content.marts[name] for name in view.project.visible_marts(view.user)]
-    columns = dict.fromkeys(column for mart in marts for column in mart.columns)
-    return [*(mart.name for mart in marts), *columns]
+    readable = readable_columns(view.project, view.user)
+    return [*readable, *dict.fromkeys(column for columns in readable.values() for column in columns)]
 
 
 def _shelf(view: View, desk: Desk) -> None:
@@ -114,16 +115,16 @@ def _shelf(view: View, desk: Desk) -> None:
 
 
 def _reference(view: View, desk: Desk) -> None:
-    names = view.project.visible_marts(view.user)
-    if not names:
+    readable = readable_columns(view.project, view.user)
+    if not readable:
         quiet("No mart is visible to this person")
         return
-    name = st.selectbox("Mart", names, key=view.key("mart"), label_visibility="collapsed")
+    name = st.selectbox("Mart", list(readable), key=view.key("mart"), label_visibility="collapsed")
     mart = view.project.content.marts[name]
     if mart.description:
         quiet(mart.description)
     with st.container(horizontal=True, gap="xsmall"):
-        for column in (name, *mart.columns):
+        for column in (name, *readable[name]):
             if st.button(column, key=view.key(f"{name}.{column}"), help=_told(mart, column)):
                 desk.show(f" {column}", insert=True)
                 st.rerun()
@@ -235,11 +236,11 @@ def _chart(answer: Answer) -> None:
 
 def example_questions(project: Project, user: User) -> list[tuple[str, str]]:
     """Titles and texts of questions that this person may ask, made from the marts' measures."""
-    names = project.visible_marts(user)
-    marts = sorted((project.content.marts[name] for name in names), key=lambda mart: -len(mart.measures))
+    readable = readable_columns(project, user)
+    marts = sorted((project.content.marts[name] for name in readable), key=lambda mart: -len(mart.measures))
     found = []
     for mart in marts:
-        group, measure = _group(mart), next(iter(mart.measures), None)
+        group, measure = _group(mart, readable[mart.name]), _measure(mart, readable[mart.name])
         if group is not None and measure is not None:
             asked = f"{dimension_sql(mart, group)} as {group}, {measure_sql(mart, measure)} as {measure}"
             text = f"select {_bare(asked)}\nfrom {mart.name}\ngroup by 1\norder by 2 desc\nlimit 20"
@@ -248,12 +249,20 @@ def example_questions(project: Project, user: User) -> list[tuple[str, str]]:
     return found[:5] + rows
 
 
-def _group(mart: Mart) -> str | None:
-    """A column whose values are few: one that a test lists, else a computed dimension."""
-    listed = (
-        n for n, column in mart.columns.items() if any(hasattr(test, "allowed") for test in column.tests)
+def _group(mart: Mart, readable: Sequence[str]) -> str | None:
+    """A column whose values are few, as one of its tests lists them."""
+    for name, column in mart.columns.items():
+        if name in readable and any(isinstance(test, In) for test in column.tests):
+            return name
+    return None
+
+
+def _measure(mart: Mart, readable: Sequence[str]) -> str | None:
+    """The first measure that needs no column beyond these."""
+    missing = mart.columns.keys() - set(readable)
+    return next(
+        (n for n in mart.measures if missing.isdisjoint(re.findall(r"\w+", measure_sql(mart, n)))), None
     )
-    return next(listed, next(iter(mart.dimensions), None))
 
 
 def _bare(sql: str) -> str:
