@@ -1,10 +1,10 @@
 """All syncs at a glance: what they do, how their last run ended, when the next one is due."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pyarrow.parquet as pq
-from sqlalchemy import desc, select
+from sqlalchemy import ColumnElement, exists, select
 
 from reverse_etl.errors import MappingInvalid
 from reverse_etl.history import RunRow, ledger_file, list_runs
@@ -12,8 +12,10 @@ from reverse_etl.lease import holder_of
 from reverse_etl.requests import last_fire
 from reverse_etl.schedule import described, next_fire
 from reverse_etl.source import Door, find_sync, target_of
-from reverse_etl.tables import prepare, requests, syncs
+from reverse_etl.tables import prepare, requests, runs, syncs
 from serving.content.sync import Sync
+
+GIVEN_UP = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,7 @@ def _overview(project: Door, sync: Sync, now: datetime) -> SyncOverview:
     with project.store.read() as connection:
         paused = connection.execute(select(syncs.c.paused_by).where(syncs.c.sync == sync.name)).scalar()
         holder = holder_of(connection, sync.name, now)
-        waiting = (requests.c.sync == sync.name) & (requests.c.state == "waiting")
-        queued = connection.execute(
-            select(requests.c.id).where(waiting).order_by(desc(requests.c.id)).limit(1)
-        ).scalar()
+        queued = connection.execute(select(requests.c.id).where(_not_begun(sync.name, now)).limit(1)).scalar()
     newest = list_runs(project, sync.name, limit=1)
     problem, due = "", None
     try:
@@ -84,3 +83,14 @@ def _overview(project: Door, sync: Sync, now: datetime) -> SyncOverview:
         last_run=newest[0] if newest else None,
         problem=problem,
     )
+
+
+def _not_begun(sync: str, now: datetime) -> ColumnElement[bool]:
+    """Requests that wait, or that the worker took and has not made a run of yet.
+
+    One that was taken and came to nothing, because its worker died, stops counting after a while.
+    """
+    begun = exists().where(runs.c.sync == sync, runs.c.started_at >= requests.c.requested_at)
+    taken = (requests.c.state == "taken") & requests.c.run.is_(None)
+    fresh = requests.c.requested_at > now - GIVEN_UP
+    return (requests.c.sync == sync) & ((requests.c.state == "waiting") | (taken & fresh & ~begun))

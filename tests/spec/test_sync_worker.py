@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from reverse_etl import history
-from reverse_etl.requests import find_request, fired, request_run
+from reverse_etl.journal import Order
+from reverse_etl.overview import sync_overview
+from reverse_etl.requests import close_request, find_request, fired, request_run
+from reverse_etl.run import run_sync
 from reverse_etl.tables import prepare
 from reverse_etl.worker import worker_status
 from serving.store import utc_now
@@ -88,6 +91,19 @@ def test_a_requested_run_is_taken_and_its_number_is_told(crm: Rig) -> None:
         assert history.find_run(project, asked.run).requested_by == "mia@example.com"
         status = worker_status(project.store, utc_now())
         assert status is not None and status.alive
+
+
+def test_a_run_that_was_asked_for_counts_as_queued_until_it_has_begun(crm: Rig) -> None:
+    """Also between the worker taking the request and the run: a page must not look away then."""
+    crm.people(PEOPLE)
+    with crm.project() as project:
+        number = request_run(project, "people", "mia@example.com")
+        assert sync_overview(project, "people", utc_now()).queued
+        close_request(project.store, number, "taken")
+        assert sync_overview(project, "people", utc_now()).queued
+        assert not sync_overview(project, "people", utc_now() + timedelta(hours=1)).queued
+        run_sync(project, "people", Order("mia@example.com", "request"))
+        assert not sync_overview(project, "people", utc_now()).queued
 
 
 def test_a_changed_sync_file_is_scheduled_anew_and_a_broken_one_changes_nothing(crm: Rig) -> None:
