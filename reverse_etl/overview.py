@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import pyarrow.parquet as pq
 from sqlalchemy import ColumnElement, exists, select
 
 from reverse_etl.errors import MappingInvalid
-from reverse_etl.history import RunRow, ledger_file, list_runs
+from reverse_etl.history import RunRow, list_runs
 from reverse_etl.lease import holder_of
 from reverse_etl.requests import last_fire
 from reverse_etl.schedule import described, next_fire
-from reverse_etl.source import Door, find_sync, target_of
+from reverse_etl.source import Door, find_sync
 from reverse_etl.tables import prepare, requests, runs, syncs
 from serving.content.sync import Sync
 
@@ -48,12 +47,6 @@ def sync_overview(project: Door, name: str, now: datetime) -> SyncOverview:
     """One sync; UnknownSync if there is none of that name."""
     prepare(project.store)
     return _overview(project, find_sync(project.content, name), now)
-
-
-def ledger_rows(project: Door, name: str) -> int:
-    """How many rows the ledger of a sync knows, pending ones included."""
-    file = ledger_file(project, name, target_of(find_sync(project.content, name)))
-    return 0 if file is None else int(pq.read_metadata(file).num_rows)
 
 
 def _overview(project: Door, sync: Sync, now: datetime) -> SyncOverview:

@@ -14,7 +14,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from serving.identity import Attribute, User
+from serving.identity import User
 
 Family = Literal["text", "number", "boolean", "date", "timestamp"]
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
@@ -200,8 +200,3 @@ def _constant(value: object, kind: str) -> exp.Expr:
     if isinstance(value, date):
         return exp.cast(exp.Literal.string(value.isoformat()), kind, dialect="duckdb")
     return exp.convert(value)
-
-
-def describe_attribute(value: Attribute) -> str:
-    """An attribute as pages show it."""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -41,10 +41,6 @@ class MartFile:
     rows: int
     columns: tuple[tuple[str, str], ...]  # name, DuckDB type
 
-    def column_type(self, name: str) -> str | None:
-        """The DuckDB type of a column, or None where there is none of that name."""
-        return next((kind for column, kind in self.columns if column == name), None)
-
 
 def quoted(name: str) -> str:
     """A name as DuckDB reads it literally."""

@@ -82,11 +82,10 @@ def publish(store: Store, folder: Path, files: Mapping[str, MartFile], keep: int
         number = connection.execute(
             insert(versions).values(published_at=now).returning(versions.c.number)
         ).scalar_one()
+        marts = {} if current is None else current.marts
         built = {} if current is None else current.built_at
         for file in files.values():
-            known = current is not None and _same(
-                {file.mart: current.marts.get(file.mart)}, {file.mart: file}
-            )
+            kept = file.mart in marts and marts[file.mart].path == file.path
             row = {
                 "version": number,
                 "mart": file.mart,
@@ -94,7 +93,7 @@ def publish(store: Store, folder: Path, files: Mapping[str, MartFile], keep: int
                 "fingerprint": file.fingerprint,
                 "rows": file.rows,
                 "columns": json.dumps(file.columns),
-                "built_at": built[file.mart] if known else now,
+                "built_at": built[file.mart] if kept else now,
             }
             connection.execute(insert(version_marts).values(row))
         _point(connection, number)
@@ -204,9 +203,10 @@ def _read(
     return Version(number, published_at, files, {row.mart: row.built_at for row in rows}, current)
 
 
-def _same(one: Mapping[str, MartFile | None], two: Mapping[str, MartFile]) -> bool:
-    names = {name: file.path.name if file else "" for name, file in one.items()}
-    return names == {name: file.path.name for name, file in two.items()}
+def _same(one: Mapping[str, MartFile], two: Mapping[str, MartFile]) -> bool:
+    return {name: file.path.name for name, file in one.items()} == {
+        name: file.path.name for name, file in two.items()
+    }
 
 
 def _point(connection: Connection, number: int) -> None:

@@ -14,6 +14,7 @@ from serving.errors import NotPublished, SluiceError
 from serving.identity import User
 from serving.project import Project
 from serving.ui.look import STYLE
+from serving.ui.parts import plain, safe
 from serving.ui.sight import sight
 
 HERE = Path(__file__).resolve().parent
@@ -114,7 +115,7 @@ def _top(project: Project, page: Page) -> User | None:
     if st.session_state.get("view_as") not in people:
         st.session_state["view_as"] = asked if asked in people else None if asked else next(iter(people))
     with st.container(key="top", horizontal=True, vertical_alignment="center", gap="medium"):
-        st.html(f'<div class="title"><small>{_safe(project.content.project.name)}</small>{page.title}</div>')
+        st.html(f'<div class="title"><small>{safe(project.content.project.name)}</small>{page.title}</div>')
         with st.container(key="person", width=340, gap=None):
             email = st.selectbox(
                 "View as",
@@ -129,7 +130,7 @@ def _top(project: Project, page: Page) -> User | None:
                 filter_mode=None,
             )
             words = sight(project, people[email]) if email else "nobody yet"
-            st.html(f'<div class="sight">View as · {_safe(words)}</div>')
+            st.html(f'<div class="sight">View as · {safe(words)}</div>')
     if email is None:  # a link that names a stranger shows nothing, rather than somebody else's view
         st.info("Choose a person to look as", icon=":material/person:")
         return None
@@ -153,15 +154,4 @@ def _problems(project: Project) -> None:
 def refusal(failure: SluiceError) -> None:
     """A failure in place: what is wrong, then what to do."""
     hint = f"\n\n{failure.hint}" if failure.hint else ""
-    st.error(_plain(failure.problem) + _plain(hint), icon=":material/block:")
-
-
-def _plain(text: str) -> str:
-    """Text as it is, not as Markdown."""
-    for sign in "\\`*_$[]<>~#:":
-        text = text.replace(sign, f"\\{sign}")
-    return text
-
-
-def _safe(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    st.error(plain(failure.problem) + plain(hint), icon=":material/block:")
