@@ -2,14 +2,16 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from serving import Limits, Project
-from serving.engine.process import Cancel
+from serving.engine.process import Cancel, EngineFailure, WorkerProcess
 from serving.errors import QueryFailed, QueryRefused, QueryStopped, UnknownUser
 
 ANA, EMIL, AMY, NOBODY = (f"{name}@example.com" for name in ("ana", "emil", "amy", "nobody"))
@@ -140,6 +142,25 @@ def test_a_data_error_speaks_of_visible_rows_only(shop: Project) -> None:
     assert failed.value.hint.startswith("line 1: select note::int")
     amounts = rows(shop, "select count(note::int) n from orders where region = 'AMER'", EMIL)
     assert amounts == [{"n": 0}]
+
+
+def test_only_the_secure_twins_words_of_a_data_error_are_told(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain views' error is never shown; an answer or an error of the SECURE ones is."""
+    real, asked = WorkerProcess.run, []
+
+    def run(self: WorkerProcess, sql: str, views: Sequence[tuple[str, str]], **how: Any) -> pa.Table:
+        asked.append(how["secure"])
+        if not how["secure"]:
+            raise EngineFailure("data", "Conversion Error: POISON")
+        return real(self, sql, views, **how)
+
+    monkeypatch.setattr(WorkerProcess, "run", run)
+    assert rows(shop, "select count(*) n from orders", EMIL) == [{"n": 3}]
+    with pytest.raises(QueryFailed, match="Could not convert string 'ten'"):
+        shop.ask("select note::int from orders", user=EMIL)
+    assert asked == [False, True, False, True]
 
 
 def test_nobody_else_may_ask(shop: Project) -> None:
