@@ -8,10 +8,13 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Limits:
-    """`rows` of the answer (None: all of them) and `seconds` of running time."""
+    """What one question, and one person, may use at most; None: no limit of that kind."""
 
-    rows: int | None = 100_000
-    seconds: float = 30.0
+    rows: int | None = 100_000  # of the answer; more are cut off
+    seconds: float = 30.0  # of running
+    bytes: int | None = 500_000_000  # of the answer, as Arrow; a larger one is refused
+    concurrent: int = 4  # questions of one person that run at once
+    queued: int = 32  # and that wait for their turn
 
 
 @dataclass(frozen=True)

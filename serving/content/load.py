@@ -178,10 +178,13 @@ class _Reader:
                     )
                 roles[name] = role
         return Policy(
+            attributes={name: spec for file in files.values() for name, spec in file.attributes.items()},
             roles=roles,
             assign=tuple(entry for file in files.values() for entry in file.assign),
             rows=tuple(entry for file in files.values() for entry in file.rows),
             columns=tuple(entry for file in files.values() for entry in file.columns),
+            aggregates=tuple(entry for file in files.values() for entry in file.aggregates),
+            egress=tuple(entry for file in files.values() for entry in file.egress),
             limits=tuple(entry for file in files.values() for entry in file.limits),
         )
 

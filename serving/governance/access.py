@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from serving.answer import Limits
 from serving.content.model import Content, Mart
-from serving.content.policy import ColumnRule
+from serving.content.policy import AggregateRule, ColumnRule
 from serving.content.validate import near
 from serving.errors import Problem, QueryRefused, UnknownUser
 from serving.governance.row_rules import (
@@ -38,6 +38,8 @@ class View:
     policies: tuple[str, ...] = ()
     masked: Mapping[str, str] = field(default_factory=dict)  # column -> mask
     unsaid: tuple[str, ...] = ()  # for the audit only: hidden columns, and why a rule hides everything
+    secure: bool = False  # a row rule holds a subquery: only the engine's SECURE VIEW keeps it safe
+    aggregate: AggregateRule | None = None  # answers in aggregates only
 
     def over(self, alias: str) -> str:
         """The body over the mart's own table in the database of that alias."""

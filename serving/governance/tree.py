@@ -25,6 +25,10 @@ class Reading:
     tables: frozenset[str]
     ctes: frozenset[str]
     functions: frozenset[str]
+    columns: frozenset[str] = frozenset()  # every part of every column name that is written
+    every_column: bool = False  # `*`, COLUMNS(…) or a whole row: any column may be meant
+    parameters: frozenset[str] = frozenset()  # `?` and `$1` are "1", `$name` is "name"
+    shows_tables: bool = False  # SHOW TABLES: lists the marts of whoever asks
 
 
 def read_tree(serialized: Node) -> Reading:
