@@ -26,9 +26,12 @@ class NotLocked(RuntimeError):
 
 
 def open_locked(
-    files: list[tuple[str, str]], *, memory_mb: int, threads: int, timezone: str
+    files: list[tuple[str, str]], empty: list[str], *, memory_mb: int, threads: int, timezone: str
 ) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with each (path, alias) attached read-only, locked and proven so."""
+    """An in-memory DuckDB with each (path, alias) attached read-only, locked and proven so.
+
+    `empty` are the aliases of databases in memory, for rows that come with a question.
+    """
     connection = duckdb.connect(":memory:")
     connection.execute(f"SET memory_limit = '{int(memory_mb)}MB'")
     connection.execute(f"SET threads = {int(threads)}")
@@ -36,6 +39,8 @@ def open_locked(
     for path, alias in files:
         escaped = path.replace("'", "''")
         connection.execute(f"ATTACH '{escaped}' AS \"{alias}\" (READ_ONLY)")
+    for alias in empty:
+        connection.execute(f"ATTACH ':memory:' AS \"{alias}\"")
     for statement in _LOCK:
         connection.execute(statement)
     prove_locked(connection, files[0][0] if files else "/dev/null")

@@ -1,13 +1,15 @@
 """One worker process, seen from the parent: start, ask, cancel, kill."""
 
 import json
+import os
 import secrets
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,22 +17,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from serving.engine.wire import Message, receive, send
+from serving.engine.estimate import Estimate, estimate
+from serving.engine.failure import EngineFailure, SnapshotGone
+from serving.engine.wire import Message, packed, receive, send
 
 GRACE = 2.0  # seconds between an interrupt and the kill
+SLOW = 0.5  # seconds after which a light question counts as heavy
+NICE = {"check": 5, "light": 5, "heavy": 15}
+_LOOK = 0.02  # seconds between looks at the clock while a worker is silent
+Parameters = list[Any] | dict[str, Any] | None
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-class EngineFailure(Exception):
-    """A query did not come through: `kind` is bind, data, memory, stopped or crashed."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind, self.text = kind, text
-
-
-class SnapshotGone(Exception):
-    """The snapshot's files were deleted before a worker opened them: pin the version that serves now."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +39,12 @@ class Snapshot:
     timezone: str
 
     @classmethod
-    def of(cls, version: int, paths: Mapping[str, Path], timezone: str) -> "Snapshot":
-        """A snapshot with fresh aliases."""
-        return cls(version, paths, {mart: f"x{secrets.token_hex(8)}" for mart in paths}, timezone)
+    def of(
+        cls, version: int, paths: Mapping[str, Path], timezone: str, guests: Iterable[str] = ()
+    ) -> "Snapshot":
+        """A snapshot with fresh aliases; the rows of `guests` come with each question."""
+        aliases = {mart: f"x{secrets.token_hex(8)}" for mart in (*paths, *guests)}
+        return cls(version, paths, aliases, timezone)
 
 
 @dataclass(frozen=True)
@@ -59,20 +58,68 @@ class Size:
 
 @dataclass
 class Cancel:
-    """Ends one query from another thread; safe to set before, during and after it."""
+    """Ends one question from another thread; safe to set before, during and after it."""
 
     event: threading.Event = field(default_factory=threading.Event)
 
     def set(self) -> None:
-        """Ask the query to end."""
+        """Ask the question to end."""
         self.event.set()
 
 
-class WorkerProcess:
-    """A running worker; not shared between threads: one query at a time."""
+class Watch:
+    """Looks after one run: when it must end, and when it has turned out to be slow.
 
-    def __init__(self, snapshot: Snapshot, size: Size) -> None:
+    `slow` is called once it has, again and again until it says True.
+    """
+
+    def __init__(
+        self, seconds: float, cancel: Cancel | None = None, slow: Callable[[], bool] | None = None
+    ) -> None:
+        now = time.monotonic()
+        self.deadline, self.slow_at = now + seconds, now + SLOW
+        self.cancel, self.slow = cancel or Cancel(), slow
+        self.interrupted: float | None = None
+        self.gives_way = False  # it ends now, to run again later
+
+    def over(self) -> bool:
+        """Whether the run must end now."""
+        return self.gives_way or self.cancel.event.is_set() or time.monotonic() > self.deadline
+
+    def look(self) -> None:
+        """Say that the run is slow."""
+        if self.slow is not None and time.monotonic() > self.slow_at and self.slow():
+            self.slow = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked text, and everything that decides its answer."""
+
+    sql: str
+    views: tuple[tuple[str, str], ...]  # mart name -> body over the mart's own table
+    rows: int | None  # of the answer; one more is fetched to see a cut
+    bytes: int | None  # of the answer, as Arrow
+    secure: bool = False  # the views are SECURE: the engine looks behind none of them
+    parameters: Parameters = None
+    tables: Mapping[tuple[str, str], pa.Table] = field(default_factory=dict)  # (alias, mart) -> its rows
+
+    def message(self) -> Message:
+        """As the worker reads it; the tables follow as frames."""
+        given: Any = self.parameters
+        if isinstance(given, Mapping):
+            given = {name: packed(value) for name, value in given.items()}
+        elif given is not None:
+            given = [packed(value) for value in given]
+        return {**vars(self), "op": "run", "tables": list(self.tables), "parameters": given}
+
+
+class WorkerProcess:
+    """A running worker; not shared between threads: one question at a time."""
+
+    def __init__(self, snapshot: Snapshot, size: Size, nice: int = NICE["light"]) -> None:
         self.snapshot = snapshot
+        self._number = 0
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -86,10 +133,12 @@ class WorkerProcess:
         opening: Message = {
             "op": "open",
             "files": [[str(path.resolve()), snapshot.aliases[mart]] for mart, path in snapshot.paths.items()],
+            "empty": [alias for mart, alias in snapshot.aliases.items() if mart not in snapshot.paths],
             "memory_mb": size.memory_mb,
             "address_space_mb": size.address_space_mb,
             "threads": size.threads,
             "timezone": snapshot.timezone,
+            "nice": nice,
         }
         try:
             send(self.pipe, opening)
@@ -110,56 +159,71 @@ class WorkerProcess:
 
     def parse(self, sql: str, seconds: float) -> Message:
         """DuckDB's own syntax tree of the text."""
-        answer = self._exchange({"op": "parse", "sql": sql}, time.monotonic() + seconds, Cancel())
-        tree: Message = json.loads(answer["tree"])
+        answer, _ = self._exchange({"op": "parse", "text": sql}, Watch(seconds))
+        try:
+            tree: Message = json.loads(answer["text"])
+        except RecursionError as error:
+            raise EngineFailure("bind", "the query is nested too deeply") from error
         return tree
 
-    def run(
-        self,
-        sql: str,
-        views: Sequence[tuple[str, str]],
-        *,
-        rows: int | None,
-        seconds: float,
-        secure: bool,
-        cancel: Cancel,
-    ) -> pa.Table:
-        """The answer, one row longer than `rows` where it was cut; raises EngineFailure."""
-        deadline = time.monotonic() + seconds
-        message: Message = {"op": "run", "sql": sql, "views": list(views), "rows": rows, "secure": secure}
-        answer = self._exchange(message, deadline, cancel)
-        frames = []
-        while frame := self._wait(deadline, cancel):
-            frames.append(frame)
-        self._checked(json.loads(self._wait(deadline, cancel)))
-        table = pa.ipc.open_stream(pa.BufferReader(b"".join(frames))).read_all()
-        return table.rename_columns(answer["names"])
+    def print(self, tree: Message, seconds: float) -> str:
+        """DuckDB's own text of the tree."""
+        answer, _ = self._exchange({"op": "print", "text": json.dumps(tree)}, Watch(seconds))
+        return str(answer["text"])
 
-    def _exchange(self, message: Message, deadline: float, cancel: Cancel) -> Message:
+    def plan(self, run: Run, seconds: float) -> Estimate:
+        """What the engine guesses about a run."""
+        answer, _ = self._exchange({**run.message(), "op": "plan"}, Watch(seconds), run.tables)
+        return estimate(json.loads(answer["plan"]))
+
+    def run(self, run: Run, watch: Watch) -> pa.Table:
+        """The answer, one row longer than `rows` where it was cut; raises EngineFailure."""
+        answer, body = self._exchange(run.message(), watch, run.tables)
+        if answer["streams"]:
+            frames = []
+            while frame := self._wait(watch):
+                frames.append(frame)
+            self._checked(self._wait(watch))
+            body = b"".join(frames)
+        return pa.ipc.open_stream(pa.BufferReader(body)).read_all().rename_columns(answer["names"])
+
+    def renice(self) -> None:
+        """Give way to everybody else from now on."""
+        with suppress(OSError):  # it ended meanwhile, or the system has no /proc: then nothing is gained
+            for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), NICE["heavy"])
+
+    def _exchange(
+        self, message: Message, watch: Watch, tables: Mapping[tuple[str, str], pa.Table] | None = None
+    ) -> tuple[Message, bytes]:
+        self._number += 1
         try:
-            send(self.pipe, message)
+            send(self.pipe, {**message, "number": self._number})
+            for table in (tables or {}).values():
+                self.pipe.send_bytes(_stream(table))
         except OSError as error:
             self.kill()
             raise EngineFailure("crashed", "the worker is gone") from error
-        return self._checked(json.loads(self._wait(deadline, cancel)))
+        return self._checked(self._wait(watch))
 
-    def _checked(self, answer: Message) -> Message:
+    def _checked(self, said: bytes) -> tuple[Message, bytes]:
+        line, _, body = said.partition(b"\n")
+        answer: Message = json.loads(line)
         if not answer["ok"]:
             raise EngineFailure(answer["kind"], answer["text"])
-        return answer
+        return answer, body
 
-    def _wait(self, deadline: float, cancel: Cancel) -> bytes:
-        """The next frame; interrupts the query at the deadline, kills the worker after the grace."""
-        interrupted = 0.0
+    def _wait(self, watch: Watch) -> bytes:
+        """The next frame; interrupts the question when its time is up, kills the worker after the grace."""
         try:
-            while not self.pipe.poll(0.02 if cancel.event.is_set() is False else GRACE / 20):
-                now = time.monotonic()
-                if not interrupted and (now > deadline or cancel.event.is_set()):
-                    send(self.pipe, {"op": "cancel"})
-                    interrupted = now
-                elif interrupted and now > interrupted + GRACE:
+            while not self.pipe.poll(_LOOK):
+                if watch.interrupted is None and watch.over():
+                    send(self.pipe, {"op": "cancel", "number": self._number})
+                    watch.interrupted = time.monotonic()
+                elif watch.interrupted is not None and time.monotonic() > watch.interrupted + GRACE:
                     self.kill()
                     raise EngineFailure("stopped", "killed")
+                watch.look()
             return self.pipe.recv_bytes()
         except (EOFError, OSError) as error:
             self.kill()
@@ -170,3 +234,10 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
         self.pipe.close()
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())

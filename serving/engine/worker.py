@@ -1,9 +1,10 @@
 """The process that runs people's SQL: locked, limited, expendable.
 
 `python -m serving.engine.worker FD` talks over the inherited socket FD (see wire.py) and
-runs one query at a time. It dies with its parent.
+runs one question at a time. It dies with its parent.
 """
 
+import json
 import os
 import queue
 import resource
@@ -16,22 +17,39 @@ import duckdb
 import pyarrow as pa
 
 from serving.engine.lockdown import open_locked
-from serving.engine.wire import Message, receive, send
+from serving.engine.session import CUT, Session, Sessions
+from serving.engine.wire import Message, receive, send, unpacked
 
 BATCH_ROWS = 50_000
-_CUT = "SELECT * FROM ("
-_BIND = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.SyntaxException)
+FRAME_BYTES = 1_000_000
+_SYNTAX = {  # a text as DuckDB's own tree, and back
+    "parse": "SELECT json_serialize_sql(?::VARCHAR)",
+    "print": "SELECT json_deserialize_sql(?::JSON)",
+}
+_BIND = (
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.SyntaxException,
+    duckdb.NotImplementedException,
+)
 _MEMORY = (duckdb.OutOfMemoryException, MemoryError)
+_BROKEN = (duckdb.InternalException, duckdb.FatalException)
+
+
+class AnswerTooLarge(Exception):
+    """The answer grew beyond the bytes that it may have."""
 
 
 def main() -> None:
     """Serve the parent on the socket whose number is the first argument."""
     pipe: Connection[Any, Any] = Connection(int(sys.argv[1]))
     opening = receive(pipe)
-    _limit(opening["address_space_mb"])
+    _limit(opening["address_space_mb"], opening["nice"])
     try:
         database = open_locked(
             [(path, alias) for path, alias in opening["files"]],
+            opening["empty"],
             memory_mb=opening["memory_mb"],
             threads=opening["threads"],
             timezone=opening["timezone"],
@@ -43,18 +61,20 @@ def main() -> None:
     _Worker(pipe, database).serve()
 
 
-def _limit(address_space_mb: int) -> None:
+def _limit(address_space_mb: int, nice: int) -> None:
     size = address_space_mb * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(5)  # pages and the parent come first
+    os.nice(nice)  # pages and the parent come first
 
 
 class _Worker:
     def __init__(self, pipe: "Connection[Any, Any]", database: duckdb.DuckDBPyConnection) -> None:
-        self.pipe, self.database = pipe, database
+        self.pipe = pipe
         self.inbox: queue.Queue[Message] = queue.Queue()
-        self.running: duckdb.DuckDBPyConnection | None = None
+        self.sessions = Sessions(database)
+        self.plain = database.cursor()
+        self.running: tuple[int, duckdb.DuckDBPyConnection] | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -63,84 +83,123 @@ class _Worker:
                 message = receive(self.pipe)
             except (EOFError, OSError):
                 os._exit(0)  # the parent is gone; nobody reads the answer
-            if message["op"] == "cancel":
-                if (cursor := self.running) is not None:
-                    cursor.interrupt()
-            else:
+            if message["op"] != "cancel":
+                message["tables"] = [(*name, _table(self.pipe)) for name in message.get("tables", ())]
+                message["parameters"] = _parameters(message.get("parameters"))
                 self.inbox.put(message)
+            elif self.running is not None and self.running[0] == message["number"]:
+                self.running[1].interrupt()  # a cancel that came late must not hit the next question
 
     def serve(self) -> None:
         while True:
             message = self.inbox.get()
-            cursor = self.database.cursor()
-            self.running = cursor
+            session = None
             try:
-                if message["op"] == "parse":
-                    self._parse(cursor, message["sql"])
+                if message["op"] in _SYNTAX:
+                    self.running = (message["number"], self.plain)
+                    found = self.plain.execute(_SYNTAX[message["op"]], [message["text"]]).fetchall()
+                    send(self.pipe, {"ok": True, "text": found[0][0]})
                 else:
-                    self._run(cursor, message)
+                    session = self.sessions.get(message)
+                    self.running = (message["number"], session.cursor)
+                    if message["op"] == "plan":
+                        plan = session.plan(message["sql"], message["parameters"])
+                        send(self.pipe, {"ok": True, "plan": plan})
+                    else:
+                        self._run(session, message)
+            except _BROKEN:
+                os._exit(1)  # the engine no longer vouches for itself
             except (duckdb.Error, MemoryError, pa.ArrowException) as error:
+                self.running = None
+                if session is not None and not isinstance(error, _BIND):
+                    self.sessions.drop(session)
                 send(self.pipe, _failed(error))
             finally:
                 self.running = None
-                cursor.close()  # temp views die with their cursor
 
-    def _parse(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-        (tree,) = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone() or ("",)
-        send(self.pipe, {"ok": True, "tree": tree})
-
-    def _run(self, cursor: duckdb.DuckDBPyConnection, message: Message) -> None:
-        secure = "SECURE " if message["secure"] else ""
-        for name, body in message["views"]:
-            cursor.execute(f'CREATE TEMP {secure}VIEW "{name}" AS {body}')
-        sql, rows = message["sql"], message["rows"]
-        relation = cursor.sql(sql)  # binds the person's own text, so that errors point into it
-        names = list(relation.columns)
-        if (
-            rows is not None
-        ):  # no newline before: line numbers stay; one after: a comment must not eat the bracket
-            relation = cursor.sql(f"{_CUT}{sql}\n) LIMIT {int(rows) + 1}")
+    def _run(self, session: Session, message: Message) -> None:
+        names, relation = session.bind(message["sql"], message["rows"], message["parameters"])
         reader = relation.to_arrow_reader(BATCH_ROWS)
-        first = next(reader, None)  # errors of the first batch still come as an answer
-        send(self.pipe, {"ok": True, "stream": True, "names": names})
-        sink = _Frames(self.pipe)
+        sink = _Answer(self.pipe, names, message["bytes"])
         try:
             with pa.ipc.new_stream(sink, reader.schema) as writer:
-                while first is not None:
-                    writer.write_batch(first)
-                    first = next(reader, None)
-        except (duckdb.Error, MemoryError, pa.ArrowException) as error:
-            self.pipe.send_bytes(b"")
-            send(self.pipe, _failed(error))
+                for batch in reader:
+                    writer.write_batch(batch)
+        except (duckdb.Error, MemoryError, pa.ArrowException, AnswerTooLarge) as error:
+            if isinstance(error, _BROKEN):
+                raise
+            self.running = None
+            self.sessions.drop(session)
+            sink.fail(_failed(error))
             return
-        self.pipe.send_bytes(b"")
-        send(self.pipe, {"ok": True})
+        sink.end()
 
 
-class _Frames:
-    """A file that only writes: each piece of the Arrow stream becomes one frame."""
+class _Answer:
+    """A file that only writes: an Arrow stream becomes one message, or frames where it is large."""
 
     closed = False
 
-    def __init__(self, pipe: "Connection[Any, Any]") -> None:
-        self.pipe = pipe
+    def __init__(self, pipe: "Connection[Any, Any]", names: list[str], most: int | None) -> None:
+        self.pipe, self.names, self.left = pipe, names, most
+        self.buffer, self.streams = bytearray(), False
 
     def write(self, data: Any) -> int:
         piece = memoryview(data)
-        if piece.nbytes:
-            self.pipe.send_bytes(piece)
+        if self.left is not None:
+            self.left -= piece.nbytes
+            if self.left < 0:
+                raise AnswerTooLarge
+        self.buffer += piece
+        if len(self.buffer) > FRAME_BYTES:
+            if not self.streams:
+                send(self.pipe, {"ok": True, "names": self.names, "streams": True})
+                self.streams = True
+            self.pipe.send_bytes(self.buffer)
+            self.buffer.clear()
         return piece.nbytes
 
+    def end(self) -> None:
+        """Say the rest, and that it was all."""
+        if not self.streams:
+            header = {"ok": True, "names": self.names, "streams": False}
+            self.pipe.send_bytes(json.dumps(header).encode() + b"\n" + self.buffer)
+            return
+        if self.buffer:
+            self.pipe.send_bytes(self.buffer)
+        self.pipe.send_bytes(b"")
+        send(self.pipe, {"ok": True})
+
+    def fail(self, failure: Message) -> None:
+        """Say why there is no (whole) answer."""
+        if self.streams:
+            self.pipe.send_bytes(b"")
+        send(self.pipe, failure)
+
     def flush(self) -> None:
-        """Frames leave at once."""
+        """Frames leave when they are large enough."""
 
     def close(self) -> None:
-        """The pipe stays open for the next query."""
+        """The pipe stays open for the next question."""
+
+
+def _table(pipe: "Connection[Any, Any]") -> pa.Table:
+    return pa.ipc.open_stream(pipe.recv_bytes()).read_all()
+
+
+def _parameters(given: Any) -> Any:
+    if isinstance(given, dict):
+        return {name: unpacked(value) for name, value in given.items()}
+    return None if given is None else [unpacked(value) for value in given]
 
 
 def _failed(error: BaseException) -> Message:
-    """The answer to a query that failed; the text shows the person's own query only."""
-    return {"ok": False, "kind": _kind(error), "text": str(error).replace(_CUT, "", 1)}
+    """The answer to a question that failed; the text shows the person's own query only."""
+    words, place, context = str(error).partition("\n\nLINE 1: ")
+    shown, line_end, caret = context.partition("\n")
+    if CUT in shown:  # the caret stands under the text that was wrapped
+        shown, caret = shown.replace(CUT, "", 1), caret[len(CUT) :]
+    return {"ok": False, "kind": _kind(error), "text": words + place + shown + line_end + caret}
 
 
 def _kind(error: BaseException) -> str:
@@ -148,6 +207,8 @@ def _kind(error: BaseException) -> str:
         return "bind"
     if isinstance(error, duckdb.InterruptException):
         return "stopped"
+    if isinstance(error, AnswerTooLarge):
+        return "size"
     return "memory" if isinstance(error, _MEMORY) else "data"
 
 
