@@ -43,6 +43,12 @@ table.grid .n { text-align: right; font-variant-numeric: tabular-nums; white-spa
 .scroll { overflow-x: auto; max-width: 100%; }
 .meaning td:nth-child(3) { min-width: 12rem; }
 .none { opacity: .5; }
+.access td { vertical-align: top; min-width: 5.5rem; } .access td:nth-child(n+2) { min-width: 8rem; }
+.access td:nth-child(n+4) { min-width: 11rem; }
+.change { display: flex; font-size: .85rem; line-height: 1.5; }
+.change b { flex: 0 0 3.6rem; font-weight: 600; }
+.change.wider b { color: #b4690e; } .change.different b { color: #8250c4; }
+.change.narrower b { color: #2f7dae; }
 .clamp { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
 .facts { display: flex; flex-wrap: wrap; gap: .6rem 2rem; padding: .3rem 0 .4rem; }
 .facts small { display: block; font-size: .75rem; opacity: .62; }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from serving.ui import catalog, dashboard, sql
+from serving.ui import access, catalog, dashboard, sql
 from serving.ui.explorer import Page, View
 from serving.ui.home import HomePage, Notice
 
@@ -16,4 +16,5 @@ _PAGES = (
     Page("Dashboards", "dashboards", ":material/monitoring:", dashboard.draw),
     Page("SQL", "sql", ":material/terminal:", sql.draw),
     Page("Catalog", "catalog", ":material/menu_book:", catalog.draw),
+    Page("Access", "access", ":material/policy:", access.draw),
 )
