@@ -46,6 +46,7 @@ columns:
   salary: {}
 """,
     "policies/access.yml": """\
+attributes: {region: text}
 roles:
   analyst: {marts: [orders, customers]}
   emea: {extends: analyst}

@@ -4,14 +4,14 @@ What needs parsing of SQL (mart graph, row rules, measures) is checked by the pa
 that own those languages.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from connectors.registry import check_key, check_object, connector_names, options_model
 from serving.content.model import Content, Relationship
-from serving.content.policy import PolicyFile, Role
-from serving.content.spec import KeyPath, Resource
+from serving.content.policy import PolicyFile
+from serving.content.policy_check import check_policy, unknown
 from serving.content.sync import Destination, Sync
-from serving.content.validate import near, typed
+from serving.content.validate import typed
 from serving.errors import Problem
 
 
@@ -19,21 +19,11 @@ def cross_check(content: Content, policies: Mapping[str, PolicyFile]) -> list[Pr
     """All problems of references between files."""
     return [
         *_marts(content),
-        *(problem for file in policies.values() for problem in _policy(content, file)),
+        *check_policy(content, policies),
         *_dashboards(content),
         *_destinations(content),
         *_syncs(content),
     ]
-
-
-def _unknown(
-    resource: Resource, path: KeyPath, kind: str, names: Iterable[str], known: Iterable[str]
-) -> Iterator[Problem]:
-    known = list(known)
-    for name in names:
-        if name not in known:
-            where = resource._where
-            yield Problem(where.file, where.line(*path), f"there is no {kind} '{name}'", near(name, known))
 
 
 def _marts(content: Content) -> Iterator[Problem]:
@@ -45,49 +35,12 @@ def _marts(content: Content) -> Iterator[Problem]:
             for index, test in enumerate(spec.tests):
                 if isinstance(test, Relationship):
                     path = ("columns", column, "tests", index)
-                    yield from _unknown(mart, path, "mart", [test.to.split(".")[0]], content.marts)
+                    yield from unknown(mart, path, "mart", [test.to.split(".")[0]], content.marts)
         for name in sorted(mart.dimensions.keys() & mart.columns.keys()):
             line = mart._where.line("dimensions", name)
             yield Problem(
                 mart._where.file, line, f"'{name}' is a column and a computed dimension", "rename one"
             )
-
-
-def _policy(content: Content, file: PolicyFile) -> Iterator[Problem]:
-    roles, shown = content.policy.roles, [name for name, mart in content.marts.items() if mart.visible]
-    tags = {tag for mart in content.marts.values() for column in mart.columns.values() for tag in column.tags}
-    for name, role in file.roles.items():
-        yield from _unknown(file, ("roles", name, "extends"), "role", role.extends, roles)
-        granted = [mart for mart in role.marts if mart != "*"]
-        yield from _unknown(file, ("roles", name, "marts"), "visible mart", granted, shown)
-        if name in _ancestors(roles, name):
-            line = file._where.line("roles", name, "extends")
-            yield Problem(file._where.file, line, f"the role '{name}' extends itself", "break the circle")
-    for index, entry in enumerate(file.assign):
-        yield from _unknown(file, ("assign", index, "roles"), "role", entry.roles, roles)
-    for index, row in enumerate(file.rows):
-        yield from _unknown(file, ("rows", index, "mart"), "visible mart", [row.mart], shown)
-        yield from _unknown(file, ("rows", index, "except"), "role", row.exempt, roles)
-    for index, column in enumerate(file.columns):
-        yield from _unknown(file, ("columns", index, "except"), "role", column.exempt, roles)
-        if column.tag is not None:
-            yield from _unknown(file, ("columns", index, "tag"), "column with the tag", [column.tag], tags)
-        if column.column is not None:
-            mart = column.column.split(".")[0]
-            yield from _unknown(file, ("columns", index, "column"), "visible mart", [mart], shown)
-    for index, limit in enumerate(file.limits):
-        yield from _unknown(file, ("limits", index, "role"), "role", [limit.role], roles)
-
-
-def _ancestors(roles: Mapping[str, Role], name: str) -> set[str]:
-    found: set[str] = set()
-    todo = list(roles[name].extends) if name in roles else []
-    while todo:
-        role = todo.pop()
-        if role not in found:
-            found.add(role)
-            todo += roles[role].extends if role in roles else ()
-    return found
 
 
 def _dashboards(content: Content) -> Iterator[Problem]:
@@ -98,9 +51,9 @@ def _dashboards(content: Content) -> Iterator[Problem]:
             line = board._where.line(*path)
             for metric in tile.metrics:
                 mart, _, measure = metric.partition(".")
-                yield from _unknown(board, path, "visible mart", [mart], shown)
+                yield from unknown(board, path, "visible mart", [mart], shown)
                 if mart in shown:
-                    yield from _unknown(board, path, f"measure of {mart}", [measure], shown[mart].measures)
+                    yield from unknown(board, path, f"measure of {mart}", [measure], shown[mart].measures)
             if len({metric.partition(".")[0] for metric in tile.metrics}) > 1:
                 yield Problem(
                     board._where.file, line, "a tile's metrics come from one mart", "split the tile"
@@ -110,7 +63,7 @@ def _dashboards(content: Content) -> Iterator[Problem]:
 def _destinations(content: Content) -> Iterator[Problem]:
     for destination in content.destinations.values():
         if destination.connector not in connector_names():
-            yield from _unknown(
+            yield from unknown(
                 destination, ("connector",), "connector", [destination.connector], connector_names()
             )
             continue
@@ -122,9 +75,9 @@ def _syncs(content: Content) -> Iterator[Problem]:
     shown = [name for name, mart in content.marts.items() if mart.visible]
     for sync in content.syncs.values():
         if sync.source is not None:
-            yield from _unknown(sync, ("source",), "visible mart", [sync.source], shown)
-        yield from _unknown(sync, ("run_as",), "role", sync.run_as, content.policy.roles)
-        yield from _unknown(sync, ("destination",), "destination", [sync.destination], content.destinations)
+            yield from unknown(sync, ("source",), "visible mart", [sync.source], shown)
+        yield from unknown(sync, ("run_as",), "role", sync.run_as, content.policy.roles)
+        yield from unknown(sync, ("destination",), "destination", [sync.destination], content.destinations)
         if sync.destination in content.destinations:
             yield from _target(sync, content.destinations[sync.destination])
 

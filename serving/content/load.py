@@ -6,13 +6,14 @@ others: every file is read, and rules across files run over what could be read.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from serving.content.check import cross_check
 from serving.content.model import Content, Dashboard, Mart, ProjectSpec, Source
-from serving.content.policy import Policy, PolicyFile, Role
+from serving.content.policy import Attribute, Policy, PolicyFile, Role
 from serving.content.spec import KeyPath, Resource, Where
 from serving.content.sync import Destination, Sync
 from serving.content.validate import near, typed
@@ -33,19 +34,24 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
-def read_content(root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Content, list[Problem]]:
-    """What could be read of `root`, and every problem found; raises ContentInvalid without a folder."""
+def read_content(
+    root: Path, environ: Mapping[str, str] = os.environ, built_in: Mapping[str, Mart] = MappingProxyType({})
+) -> tuple[Content, list[Problem]]:
+    """What could be read of `root`, and every problem found; raises ContentInvalid without a folder.
+
+    `built_in` marts come with the program: policies may grant them, no file may take their names.
+    """
     if not root.is_dir():
         raise ContentInvalid([Problem(str(root), 1, "there is no such folder", "name it with --project DIR")])
-    reader = _Reader(root, environ)
+    reader = _Reader(root, environ, built_in)
     return reader.content(), reader.problems
 
 
 class _Reader:
     """Collects problems while it reads, instead of stopping at the first."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
-        self.root, self.environ = root, environ
+    def __init__(self, root: Path, environ: Mapping[str, str], built_in: Mapping[str, Mart]) -> None:
+        self.root, self.environ, self.built_in = root, environ, built_in
         self.problems: list[Problem] = []
 
     def content(self) -> Content:
@@ -57,7 +63,7 @@ class _Reader:
             root=self.root,
             project=project or ProjectSpec(name=self.root.name),
             sources=self._folder("sources", Source),
-            marts=marts,
+            marts={**marts, **self.built_in},
             policy=self._policy(policies),
             dashboards=self._folder("dashboards", Dashboard),
             destinations=self._folder("destinations", Destination),
@@ -118,6 +124,8 @@ class _Reader:
         self.problems += problems
         if spec is not None:
             spec._where = where
+        if name_from_file and path.stem in self.built_in:
+            self.problems.append(Problem(shown, 1, f"the name '{path.stem}' is reserved", "rename the file"))
         return spec
 
     def _substituted(self, data: dict[str, Any], where: Where) -> dict[str, Any]:
@@ -165,20 +173,28 @@ class _Reader:
 
     def _policy(self, files: Mapping[str, PolicyFile]) -> Policy:
         roles: dict[str, Role] = {}
+        attributes: dict[str, Attribute] = {}
         for file in files.values():
+            self._twice(file, "attributes", file.attributes, attributes)
+            self._twice(file, "roles", file.roles, roles)
+            attributes |= file.attributes
+            roles |= file.roles
             for index, row in enumerate(file.rows):
                 row._at = file.at("rows", index)
             for index, column in enumerate(file.columns):
                 column._at = file.at("columns", index)
+            for index, entry in enumerate(file.assign):
+                entry._at = file.at("assign", index)
+            for index, aggregate in enumerate(file.aggregates):
+                aggregate._at = file.at("aggregates", index)
+            for index, egress in enumerate(file.egress):
+                egress._at = file.at("egress", index)
+            for index, limit in enumerate(file.limits):
+                limit._at = file.at("limits", index)
             for name, role in file.roles.items():
-                if name in roles:
-                    line = file._where.line("roles", name)
-                    self.problems.append(
-                        Problem(file._where.file, line, f"the role '{name}' is defined twice")
-                    )
-                roles[name] = role
+                role._at = file.at("roles", name)
         return Policy(
-            attributes={name: spec for file in files.values() for name, spec in file.attributes.items()},
+            attributes=attributes,
             roles=roles,
             assign=tuple(entry for file in files.values() for entry in file.assign),
             rows=tuple(entry for file in files.values() for entry in file.rows),
@@ -187,6 +203,13 @@ class _Reader:
             egress=tuple(entry for file in files.values() for entry in file.egress),
             limits=tuple(entry for file in files.values() for entry in file.limits),
         )
+
+    def _twice(self, file: PolicyFile, kind: str, names: Iterable[str], known: Collection[str]) -> None:
+        for name in names:
+            if name in known:
+                message = f"the {kind.removesuffix('s')} '{name}' is defined twice"
+                line = file._where.line(kind, name)
+                self.problems.append(Problem(file._where.file, line, message, "keep one of them"))
 
 
 def _with_options(data: dict[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,11 @@ class Mart(Resource):
     _sql_file: str = PrivateAttr(default="")
 
     @property
+    def built_in(self) -> bool:
+        """Whether the program brings this mart's rows, and no file makes them."""
+        return not self._sql_file
+
+    @property
     def sql(self) -> str:
         """The text of NAME.sql."""
         return self._sql

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
@@ -10,6 +12,7 @@ from serving.content.spec import Names, Resource, Scalar, Spec
 
 Family = Literal["text", "number", "boolean", "date", "timestamp"]
 Grain = Literal["year", "quarter", "month", "week", "day", "hour"]
+Value = Scalar | datetime | date  # of an attribute: YAML knows dates, too
 
 
 class Attribute(Spec):
@@ -24,12 +27,25 @@ def _type_or_attribute(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
+AttributeSpec = Annotated[
+    Attribute, BeforeValidator(_type_or_attribute, json_schema_input_type=Family | Attribute)
+]
+
+
 class Role(Spec):
     """What holders of a role may see: deny by default, `*` is every visible mart."""
 
     marts: Names = ()
     extends: Names = ()
     description: str = ""
+    _at: str = PrivateAttr(default="")
+
+
+def _plain(value: object) -> object:
+    many = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(one, str | int | float | bool | date) for one in many):
+        raise ValueError("must be a text, number, boolean, date or timestamp, or a list of them")
+    return value
 
 
 class Assignment(Spec):
@@ -41,7 +57,8 @@ class Assignment(Spec):
     name: str = ""  # how the explorer calls the person
     groups: tuple[str, ...] = ()  # groups an e-mail belongs to, where no directory says so
     roles: Names = ()
-    attributes: Mapping[str, Scalar | tuple[Scalar, ...]] = {}
+    attributes: Mapping[str, Annotated[Value | tuple[Value, ...], BeforeValidator(_plain)]] = {}
+    _at: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
     def _one_subject(self) -> "Assignment":
@@ -96,12 +113,22 @@ class Truncate(Spec):
     truncate: Grain
 
 
+_MASK_KEYS = ("constant", "partial", "bucket", "truncate")
+
+
 def _mask_kind(value: object) -> str:
     if isinstance(value, Spec):
         return next(iter(type(value).model_fields))
     if isinstance(value, Mapping):
-        return str(next((key for key in value if key in ("constant", "partial", "bucket", "truncate")), ""))
+        key = str(next(iter(value), ""))
+        return next(iter(get_close_matches(key, _MASK_KEYS, n=1)), "constant")
     return "word"
+
+
+def _one_mask(value: object) -> object:
+    if isinstance(value, Mapping) and len(value) > 1:
+        raise ValueError(f"must be one mask, here are {' and '.join(map(str, value))}")
+    return "null" if value is None else value  # YAML reads `mask: null` as nothing
 
 
 MaskWord = Literal["hide", "hash", "null"]
@@ -112,6 +139,7 @@ Mask = Annotated[
     | Annotated[Bucket, Tag("bucket")]
     | Annotated[Truncate, Tag("truncate")],
     Discriminator(_mask_kind),
+    BeforeValidator(_one_mask),
 ]
 
 
@@ -158,12 +186,13 @@ class LimitRule(Spec):
     seconds: float | None = Field(default=None, gt=0)  # of one question
     concurrent: int | None = Field(default=None, ge=1)  # questions of one person that run at once
     queued: int | None = Field(default=None, ge=0)  # and that wait for their turn
+    _at: str = PrivateAttr(default="")
 
 
 class PolicyFile(Resource):
     """models/policies/NAME.yml; all files together are the policy."""
 
-    attributes: Mapping[str, Annotated[Attribute, BeforeValidator(_type_or_attribute)]] = {}
+    attributes: Mapping[str, AttributeSpec] = {}
     roles: Mapping[str, Role] = {}
     assign: tuple[Assignment, ...] = ()
     rows: tuple[RowRule, ...] = ()
@@ -193,7 +222,9 @@ def mask_word(mask: Any) -> str:
         case Constant(constant=value):
             return f"constant {value!r}"
         case Partial(partial=keep):
-            ends = [f"{side} {count}" for side, count in (("first", keep.first), ("last", keep.last)) if count]
+            ends = [
+                f"{side} {count}" for side, count in (("first", keep.first), ("last", keep.last)) if count
+            ]
             return f"partial ({', '.join(ends)})"
         case Bucket(bucket=size):
             return f"bucket {size:g}"

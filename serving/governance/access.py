@@ -1,6 +1,5 @@
 """What one user may see of one mart: the governed view that its name stands for."""
 
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -8,23 +7,13 @@ from sqlglot import exp
 
 from serving.answer import Limits
 from serving.content.model import Content, Mart
-from serving.content.policy import AggregateRule, ColumnRule
-from serving.content.validate import near
-from serving.errors import Problem, QueryRefused, UnknownUser
-from serving.governance.row_rules import (
-    NoRows,
-    RuleInvalid,
-    attributes_of,
-    bind_rule,
-    columns_of,
-    parse_rule,
-)
-from serving.identity import User, inherited
-
-# stands for the mart's own table until the engine knows where that is; no column can be called so,
-# since nobody can guess it
-BASE = f"base_{secrets.token_hex(8)}"
-_PLACE = f'"{BASE}"."{BASE}"'
+from serving.content.policy import AggregateRule, ColumnRule, Mask, RowRule, mask_word
+from serving.errors import QueryRefused
+from serving.governance.constants import RuleInvalid
+from serving.governance.entitlements import BASE, LOOKUP_LIMIT, Built, Lookup, raw_table
+from serving.governance.masks import masked
+from serving.governance.row_rules import NoRows, bind_rule, columns_of, parse_rule
+from serving.identity import User
 
 
 @dataclass(frozen=True)
@@ -32,44 +21,61 @@ class View:
     """A mart as one user sees it."""
 
     mart: str
-    body: str  # selects from the table called BASE, in a schema called BASE
+    body: str  # selects from placeholders for the marts' own tables; `over` fills them in
     shown: str  # the definition as a person may read it
     columns: tuple[str, ...]
     policies: tuple[str, ...] = ()
-    masked: Mapping[str, str] = field(default_factory=dict)  # column -> mask
+    masked: Mapping[str, str] = field(default_factory=dict)  # column -> mask, in words
     unsaid: tuple[str, ...] = ()  # for the audit only: hidden columns, and why a rule hides everything
     secure: bool = False  # a row rule holds a subquery: only the engine's SECURE VIEW keeps it safe
     aggregate: AggregateRule | None = None  # answers in aggregates only
+    reads: tuple[str, ...] = ()  # the marts whose tables the body reads: its own, then entitlements
 
-    def over(self, alias: str) -> str:
-        """The body over the mart's own table in the database of that alias."""
-        return self.body.replace(_PLACE, f'"{alias}"."{self.mart}"')
+    def over(self, aliases: Mapping[str, str]) -> str:
+        """The body over the marts' own tables; `aliases` are the databases they stand in, by mart."""
+        body = self.body
+        for mart in self.reads:
+            body = body.replace(f'"{BASE}"."{mart}"', f'"{aliases[mart]}"."{mart}"')
+        return body
 
 
 def visible_marts(content: Content, user: User) -> tuple[str, ...]:
-    """The marts that a role of the user grants, in the order of the files."""
+    """The marts that a role of the user grants, in the order of the files; `*` grants no built-in one."""
     granted = {mart for role in user.roles for mart in content.policy.roles[role].marts}
-    return tuple(
-        name for name, mart in content.marts.items() if mart.visible and (name in granted or "*" in granted)
-    )
+    every = {name for name, mart in content.marts.items() if "*" in granted and not mart.built_in}
+    return tuple(name for name, mart in content.marts.items() if mart.visible and name in granted | every)
 
 
 def limits_for(content: Content, user: User) -> Limits:
-    """The widest limits of the user's roles; the defaults where no role has any."""
+    """The widest limits of the user's roles, each kind by itself; the defaults where no role has any."""
     mine = [rule for rule in content.policy.limits if rule.role in user.roles]
     default = Limits()
-    rows = [rule.rows for rule in mine if rule.rows is not None]
-    seconds = [rule.seconds for rule in mine if rule.seconds is not None]
-    return Limits(max(rows, default=default.rows or 0), max(seconds, default=default.seconds))
+    return Limits(
+        rows=max((rule.rows for rule in mine if rule.rows is not None), default=default.rows),
+        seconds=max((rule.seconds for rule in mine if rule.seconds is not None), default=default.seconds),
+        bytes=max(
+            (int(rule.megabytes * 1_000_000) for rule in mine if rule.megabytes is not None),
+            default=default.bytes,
+        ),
+        concurrent=max(
+            (rule.concurrent for rule in mine if rule.concurrent is not None), default=default.concurrent
+        ),
+        queued=max((rule.queued for rule in mine if rule.queued is not None), default=default.queued),
+    )
 
 
-def governed_view(content: Content, mart: str, types: Mapping[str, str], user: User, mask_key: str) -> View:
-    """The view behind `mart` for this user; `types` are the built columns in their order.
+def governed_view(
+    content: Content, mart: str, built: Built, user: User, mask_key: str, lookup: Lookup
+) -> View:
+    """The view behind `mart` for this user; `built` are the columns of all built marts, in their order.
 
-    Raises QueryRefused where the policy cannot be applied to the built mart: a rule that
-    does not fit hides the mart, it never falls away.
+    `lookup` is asked for the entitlements that a row rule names. Raises QueryRefused where the
+    policy cannot be applied to the built mart: a rule that does not fit hides the mart, it never
+    falls away.
     """
-    masks = _masks(content, content.marts[mart], user)
+    if mart not in built:
+        raise QueryRefused(f"the mart '{mart}' is not built", hint="build first")
+    types, masks = built[mart], _masks(content, content.marts[mart], user)
     for name in masks:
         if name not in types:
             raise QueryRefused(
@@ -78,62 +84,47 @@ def governed_view(content: Content, mart: str, types: Mapping[str, str], user: U
     seen = [name for name in types if masks.get(name) != "hide"]
     if not seen:
         raise QueryRefused(f"every column of '{mart}' is hidden from you", hint=_ASK)
-    body = exp.select(*(_column(name, types[name], masks.get(name), mask_key) for name in seen)).from_(
-        exp.table_(exp.to_identifier(BASE, quoted=True), db=exp.to_identifier(BASE, quoted=True))
-    )
-    shown = exp.select(*(_column(name, types[name], masks.get(name), None) for name in seen)).from_(
-        exp.to_identifier(mart)
-    )
+    rules = _Rules(content, mart, built, user, lookup, frozenset(types.keys() - set(seen)))
+    body = exp.select(*(_column(mart, name, types[name], masks, mask_key) for name in seen))
+    body = body.from_(raw_table(mart))
+    shown = exp.select(*(_column(mart, name, types[name], masks, None) for name in seen))
+    shown = shown.from_(exp.to_identifier(mart))
     policies: list[str] = []
     unsaid = [f"column {mart}.{name}: hide" for name, mask in masks.items() if mask == "hide"]
     for rule in content.policy.rows:
-        if rule.mart != mart or set(rule.exempt) & set(user.roles):
-            continue
-        try:
-            predicate = bind_rule(parse_rule(rule.where), user, types)
-        except RuleInvalid as error:
-            raise QueryRefused(
-                f"{rule._at}: the row rule of '{mart}' cannot be applied: {error}", hint=_ASK
-            ) from error
-        if isinstance(predicate, NoRows):
-            unsaid.append(predicate.reason)
-            predicate = exp.false()
-        policies.append(f"rows of {mart}: {rule.where}")
-        body, shown = body.where(predicate), shown.where(predicate)
-    masked = {name: mask for name, mask in masks.items() if mask != "hide"}
-    policies += [f"column {mart}.{name}: {mask}" for name, mask in masked.items()]
+        if rule.mart == mart and not set(rule.exempt) & set(user.roles):
+            bound = rules.bound(rule)
+            body, shown = body.where(bound.predicate), shown.where(bound.shown)
+            policies.append(bound.said)
+            unsaid += bound.unsaid
+    aggregate = aggregate_rule(content, mart, user)
+    if aggregate is not None:
+        counted = f" {aggregate.of or 'rows'}" if aggregate.of is None or aggregate.of in seen else ""
+        policies.append(f"{mart}: in aggregates only, over at least {aggregate.min_group}{counted}")
+    words = {name: mask_word(mask) for name, mask in masks.items() if mask != "hide"}
+    lists = dict.fromkeys(table.name for table in body.find_all(exp.Table) if table.name != mart)
     return View(
-        mart,
-        body.sql("duckdb", comments=False),
-        shown.sql("duckdb", pretty=True),
-        tuple(seen),
-        tuple(policies),
-        masked,
-        tuple(unsaid),
+        mart=mart,
+        body=body.sql("duckdb", comments=False),
+        shown=shown.sql("duckdb", pretty=True, comments=False),
+        columns=tuple(seen),
+        policies=(*policies, *(f"column {mart}.{name}: {word}" for name, word in words.items())),
+        masked=words,
+        unsaid=tuple(unsaid),
+        secure=any(True for _ in body.find_all(exp.Subquery)),
+        aggregate=aggregate,
+        reads=(mart, *lists),
     )
 
 
-def policy_problems(content: Content) -> list[Problem]:
-    """What is wrong with the policy beyond unknown names."""
-    return [*_row_problems(content), *_mask_problems(content), *_sync_problems(content)]
+def aggregate_rule(content: Content, mart: str, user: User) -> AggregateRule | None:
+    """The rule by which the mart answers this user in aggregates only, if there is one."""
+    rules = [rule for rule in content.policy.aggregates if rule.mart == mart]
+    return next((rule for rule in rules if not set(rule.exempt) & set(user.roles)), None)
 
 
-_ASK = "ask the mart's owner; `python -m serving check` tells more"
-
-
-def _masks(content: Content, mart: Mart, user: User) -> dict[str, str]:
-    masks: dict[str, str] = {}
-    for rule in content.policy.columns:
-        if set(rule.exempt) & set(user.roles):
-            continue
-        for name in _columns_of(rule, mart):
-            if name in masks:
-                raise QueryRefused(f"{rule._at}: a second mask on '{mart.name}.{name}'", hint=_ASK)
-            masks[name] = rule.mask
-    return masks
-
-
-def _columns_of(rule: ColumnRule, mart: Mart) -> Iterator[str]:
+def columns_under(rule: ColumnRule, mart: Mart) -> Iterator[str]:
+    """The columns of the mart that a column rule reaches."""
     if rule.column is not None:
         name, _, column = rule.column.partition(".")
         if name == mart.name:
@@ -142,75 +133,107 @@ def _columns_of(rule: ColumnRule, mart: Mart) -> Iterator[str]:
         yield from (name for name, column in mart.columns.items() if rule.tag in column.tags)
 
 
-def _column(name: str, kind: str, mask: str | None, mask_key: str | None) -> exp.Expr:
+_ASK = "ask the mart's owner; `python -m serving check` tells more"
+
+
+def _masks(content: Content, mart: Mart, user: User) -> dict[str, Mask]:
+    masks: dict[str, Mask] = {}
+    for rule in content.policy.columns:
+        if set(rule.exempt) & set(user.roles):
+            continue
+        for name in columns_under(rule, mart):
+            if name in masks:
+                raise QueryRefused(f"{rule._at}: a second mask on '{mart.name}.{name}'", hint=_ASK)
+            masks[name] = rule.mask
+    return masks
+
+
+def _column(mart: str, name: str, kind: str, masks: Mapping[str, Mask], mask_key: str | None) -> exp.Expr:
     """The column as the user gets it: same name, same type. Without a key: for display."""
     column = exp.column(exp.to_identifier(name, quoted=True))
-    if mask is None:
+    if name not in masks:
         return column
-    if mask == "null":
-        return exp.alias_(exp.cast(exp.null(), kind, dialect="duckdb"), name, quoted=True)
-    if mask != "hash":
-        raise QueryRefused(f"unknown mask {mask!r}", hint=_ASK)
-    if kind != "VARCHAR":
-        raise QueryRefused(
-            f"the mask 'hash' needs a text column; '{name}' is {kind}", hint="use null or hide"
-        )
-    if mask_key is None:
-        return exp.alias_(exp.Anonymous(this="keyed_hash", expressions=[column]), name, quoted=True)
-    key = exp.Literal.string(mask_key)
-    inner = exp.Anonymous(this="sha256", expressions=[exp.DPipe(this=key, expression=column)])
-    outer = exp.Anonymous(this="sha256", expressions=[exp.DPipe(this=key.copy(), expression=inner)])
-    return exp.alias_(
-        exp.Anonymous(this="left", expressions=[outer, exp.Literal.number(32)]), name, quoted=True
-    )
+    try:
+        return exp.alias_(masked(column, kind, masks[name], mask_key), name, quoted=True)
+    except RuleInvalid as error:
+        raise QueryRefused(f"'{mart}.{name}' cannot be masked: {error}", hint=_ASK) from error
 
 
-def _row_problems(content: Content) -> Iterator[Problem]:
-    for rule in content.policy.rows:
-        file, _, line = rule._at.rpartition(":")
+@dataclass(frozen=True)
+class _Bound:
+    """One row rule for one user: what runs, and what the person may read of it."""
+
+    predicate: exp.Expr
+    shown: exp.Expr
+    said: str
+    unsaid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Rules:
+    content: Content
+    mart: str
+    built: Built
+    user: User
+    lookup: Lookup
+    hidden: frozenset[str]  # columns that do not exist for the user, so have no name either
+
+    def bound(self, rule: RowRule) -> _Bound:
         try:
             tree = parse_rule(rule.where)
+            said, unsaid = self._said(rule, tree)
+            types = self.built[self.mart]
+            predicate = bind_rule(tree, self.user, types, built=self.built, lookup=self.lookup)
+            if isinstance(predicate, NoRows):
+                return _Bound(exp.false(), exp.false(), said, (*unsaid, predicate.reason))
+            shown = bind_rule(tree, self.user, types, built=self.built, lookup=_too_many)
         except RuleInvalid as error:
-            yield Problem(file, int(line), str(error))
-            continue
-        mart = content.marts.get(rule.mart)
-        for name in sorted(columns_of(tree)):
-            if mart is not None and mart.columns and name not in mart.columns:
-                message = f"'{rule.mart}' describes no column '{name}'"
-                yield Problem(file, int(line), message, near(name, mart.columns))
+            raise QueryRefused(
+                f"{rule._at}: the row rule of '{self.mart}' cannot be applied: {error}", hint=_ASK
+            ) from error
+        assert not isinstance(shown, NoRows)
+        if columns_of(tree) & self.hidden:
+            shown = exp.Anonymous(this="row_rule")
+        return _Bound(predicate, self._readable(shown), said, unsaid)
+
+    def _said(self, rule: RowRule, tree: exp.Expr) -> tuple[str, tuple[str, ...]]:
+        """The rule as the person may read it, and for the audit where that is not all of it."""
+        whole = f"rows of {self.mart}: {rule.where}"
+        if columns_of(tree) & self.hidden:
+            return f"rows of {self.mart}: a rule over columns that are hidden from you", (whole,)
+        if not any(self._unseen(node) for node in tree.walk()):
+            return whole, ()
+        partly = tree.transform(
+            lambda node: exp.var(f"{node.this.name} is listed for you") if self._unseen(node) else node
+        )
+        words = partly.sql("duckdb", comments=False).replace('"user".', "user.")
+        return f"rows of {self.mart}: {words}", (whole,)
+
+    def _readable(self, predicate: exp.Expr) -> exp.Expr:
+        """Without placeholders, and without names that the person may not know."""
+
+        def plain(node: exp.Expr) -> exp.Expr:
+            if self._unseen(node):
+                return exp.Anonymous(this="listed_for_you", expressions=[node.this])
+            return exp.to_table(node.name) if isinstance(node, exp.Table) else node
+
+        return predicate.transform(plain)
+
+    def _unseen(self, node: exp.Expr) -> bool:
+        """Whether the node is an entitlement in a mart, or by columns, that do not exist for the person."""
+        if not isinstance(node, exp.In) or node.args.get("query") is None:
+            return False
+        query = node.args["query"]
+        visible = visible_marts(self.content, self.user)
+        for mart in (table.name for table in query.find_all(exp.Table)):
+            if mart not in visible:
+                return True
+            masks = _masks(self.content, self.content.marts[mart], self.user)
+            if any(masks.get(column.name) == "hide" for column in query.find_all(exp.Column)):
+                return True
+        return False
 
 
-def _mask_problems(content: Content) -> Iterator[Problem]:
-    for mart in content.marts.values():
-        first: dict[str, ColumnRule] = {}
-        for rule in content.policy.columns:
-            file, _, line = rule._at.rpartition(":")
-            for name in _columns_of(rule, mart):
-                if mart.columns and name not in mart.columns:
-                    message = f"'{mart.name}' describes no column '{name}'"
-                    yield Problem(file, int(line), message, near(name, mart.columns))
-                if name in first:
-                    message = f"'{mart.name}.{name}' has a mask already, at {first[name]._at}"
-                    yield Problem(file, int(line), message, "one mask a column: remove one")
-                first.setdefault(name, rule)
-
-
-def _sync_problems(content: Content) -> Iterator[Problem]:
-    """Syncs whose roles see no row at all: a rule asks for an attribute, and a sync has none."""
-    for sync in content.syncs.values():
-        try:
-            roles = set(inherited(content.policy, sync.run_as))
-        except UnknownUser:  # reported where the role is named
-            continue
-        for rule in content.policy.rows:
-            if rule.mart != sync.source or roles & set(rule.exempt):
-                continue
-            try:
-                wanted = attributes_of(parse_rule(rule.where))
-            except RuleInvalid:  # reported at the rule itself
-                continue
-            if wanted:
-                where = sync._where
-                message = f"sees no row of '{sync.source}': {rule._at} asks for user.{min(wanted)}"
-                hint = f"add {' or '.join(sync.run_as)} to that rule's 'except', or give it a mart of its own"
-                yield Problem(where.file, where.line("run_as"), message, hint)
+def _too_many(mart: str, column: str, predicate: str) -> tuple[object, ...]:
+    """As a lookup: keeps every entitlement as it is written."""
+    return (None,) * (LOOKUP_LIMIT + 1)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from serving.content.model import Content
 from serving.content.validate import near
-from serving.errors import BuildFailed
+from serving.errors import BuildFailed, ContentInvalid, Problem
 from serving.marts.artifact import MartFile, make_mart, mart_fingerprint, open_mart, source_fingerprint
 from serving.marts.data_tests import data_tests, explain, question_key, run_tests
 from serving.marts.graph import Graph
@@ -18,10 +18,16 @@ from serving.store import Store
 
 Status = Literal["building", "built", "unchanged", "testing", "tested"]
 Report = Callable[[str, Status, int], None]  # mart, what happened, rows
+Check = Callable[[Mapping[str, MartFile]], list[Problem]]  # what does not fit the files to be published
 
 
 def silent(mart: str, status: Status, rows: int) -> None:
     """Report progress to nobody."""
+
+
+def fitting(files: Mapping[str, MartFile]) -> list[Problem]:
+    """Nothing is asked of the files."""
+    return []
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,12 @@ def build(
     only: Collection[str] = (),
     full: bool = False,
     report: Report = silent,
+    check: Check = fitting,
 ) -> BuildResult:
-    """Build what changed, test it, publish it; raises BuildFailed and changes nothing otherwise."""
+    """Build what changed, test it, publish it; raises BuildFailed and changes nothing otherwise.
+
+    Raises ContentInvalid, and publishes nothing, where `check` finds problems with the new files.
+    """
     for name in only:
         if name not in content.marts:
             raise BuildFailed(f"there is no mart {name!r}", hint=near(name, content.marts))
@@ -58,6 +68,8 @@ def build(
         if before is not None:
             files = {n: f for n, f in before.marts.items() if n in content.marts and n not in chosen}
         built = _make(content, graph, folder, [n for n in graph.order if n in chosen], files, full, report)
+        if problems := check(files):
+            raise ContentInvalid(problems)
         ran, green, warnings = _audit(content, store, files, report)
         version = publish(store, folder, files, content.project.keep_versions)
     unchanged = tuple(sorted(chosen - set(built)))

@@ -46,7 +46,7 @@ class Tested:
 
 def data_tests(content: Content) -> list[DataTest]:
     """Every test: grain, columns and SQL of marts; freshness of marts and sources."""
-    tests = [test for mart in content.marts.values() for test in _tests(mart, content)]
+    tests = [test for mart in content.marts.values() if not mart.built_in for test in _tests(mart, content)]
     return tests + [test for source in content.sources.values() for test in _freshness(source)]
 
 

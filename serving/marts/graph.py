@@ -54,6 +54,8 @@ def mart_graph(content: Content) -> tuple[Graph, list[Problem]]:
     reads: dict[str, Reads] = {}
     problems: list[Problem] = []
     for mart in content.marts.values():
+        if mart.built_in:
+            continue
         found, wrong = _reads(mart, content)
         reads[mart.name] = found
         problems += wrong

@@ -106,6 +106,8 @@ def rollback(store: Store, folder: Path, number: int) -> Version:
     """Let an older version serve again; raises NotPublished where it is not kept."""
     wanted = version(store, folder, number)
     with store.write() as connection:
+        if connection.execute(select(versions.c.number).where(versions.c.number == number)).scalar() is None:
+            raise NotPublished(f"version {number} is no longer kept")  # a build dropped it just now
         _point(connection, number)
     return wanted
 

@@ -39,6 +39,7 @@ CONTENT = {
     "marts/secrets.sql": "select 1 as id",
     "marts/secrets.yml": "grain: id\nmeasures:\n  things: {agg: count}",
     "policies/access.yml": """
+        attributes: {region: text}
         roles:
           steward: {marts: "*"}
           sales: {marts: orders}
@@ -51,6 +52,8 @@ CONTENT = {
           - {mart: orders, where: region = user.region, except: steward}
         columns:
           - {tag: pii.email, mask: hash, except: steward}
+        egress:
+          - {destination: crm, allow: pii}
     """,
     "dashboards/sales.yml": """
         title: Sales

@@ -1,0 +1,4 @@
+select
+    company_id,
+    lower(replace(account_owner, ' ', '.')) || '@example.com' as owner
+from company_base

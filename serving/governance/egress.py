@@ -1,0 +1,119 @@
+"""Egress: a tagged column leaves only for the destinations that the policy names for its tags."""
+
+import re
+from collections.abc import Iterator, Mapping
+from string import Formatter
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from serving.content.model import Content
+from serving.content.policy_check import covers
+from serving.content.sync import Field_, Sync
+from serving.errors import Problem
+
+KeyPath = tuple[str | int, ...]
+Tags = Mapping[str, tuple[str, ...]]  # column -> its tags
+
+
+def egress_problems(content: Content) -> Iterator[Problem]:
+    """Every field of a sync that would send a tagged column to where its tags may not go."""
+    for sync in content.syncs.values():
+        allowed = [
+            tag
+            for rule in content.policy.egress
+            if rule.destination == sync.destination
+            for tag in rule.allow
+        ]
+        for path, column, tags in _sent(content, sync):
+            missing = [tag for tag in tags if not any(covers(word, tag) for word in allowed)]
+            if missing:
+                yield _problem(sync, path, column, missing)
+    for sync in content.syncs.values():
+        if sync.sql is not None and _parsed(sync.sql) is None:
+            message = "this SQL cannot be read, so nobody knows whether it sends tagged columns"
+            yield Problem(sync._where.file, sync._where.line("sql"), message, "write it more plainly")
+
+
+def _problem(sync: Sync, path: KeyPath, column: str, missing: list[str]) -> Problem:
+    message = f"sends {column} to '{sync.destination}', where {', '.join(missing)} may not go"
+    rule = f"- {{destination: {sync.destination}, allow: [{', '.join(missing)}]}}"
+    hint = f"if it may, add `{rule}` under egress: in models/policies/"
+    return Problem(sync._where.file, sync._where.line(*path), message, hint)
+
+
+def _sent(content: Content, sync: Sync) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
+    """Where a sync names a tagged column (key path), which (`mart.column`), and its tags."""
+    if sync.sql is not None:
+        for column, tags in _in_sql(content, sync.sql):
+            yield ("sql",), column, tags
+        return
+    if sync.source is None or sync.source not in content.marts:
+        return  # reported where the source is named
+    tagged = _tagged(content, sync.source)
+    for field, column in sync.key.items():
+        yield from _named(tagged, sync.source, ("key", field), [column])
+    for field, spec in sync.fields.items():
+        yield from _named(tagged, sync.source, ("fields", field), _columns(spec))
+
+
+def _columns(spec: Field_) -> list[str]:
+    if spec.column is not None:
+        return [spec.column]
+    try:
+        parts = list(Formatter().parse(spec.template or ""))
+    except ValueError:  # reported when the sync is planned
+        return re.findall(r"\w+", spec.template or "")
+    return [re.split(r"[.\[]", name)[0] for _, name, _, _ in parts if name]
+
+
+def _named(
+    tagged: Tags, mart: str, path: KeyPath, names: list[str]
+) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
+    wanted = {name.lower() for name in names}
+    for column, tags in tagged.items():
+        if column.lower() in wanted:
+            yield path, f"{mart}.{column}", tags
+
+
+def _tagged(content: Content, mart: str) -> Tags:
+    return {name: column.tags for name, column in content.marts[mart].columns.items() if column.tags}
+
+
+def _parsed(sql: str) -> exp.Expr | None:
+    try:
+        trees = [tree for tree in sqlglot.parse(sql, dialect="duckdb") if tree is not None]
+    except (SqlglotError, RecursionError):
+        return None
+    return trees[0] if len(trees) == 1 and isinstance(trees[0], exp.Query) else None
+
+
+def _in_sql(content: Content, sql: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The tagged columns that the text may give: named anywhere, or meant by `*` or a whole row."""
+    tree = _parsed(sql)
+    if tree is None:
+        return
+    marts = {table.name.lower() for table in tree.find_all(exp.Table)}
+    names = {identifier.name.lower() for identifier in tree.find_all(exp.Identifier)}
+    every = _means_every_column(tree)
+    for mart in content.marts.values():
+        if mart.name.lower() in marts:
+            for column, tags in _tagged(content, mart.name).items():
+                if every or column.lower() in names:
+                    yield f"{mart.name}.{column}", tags
+
+
+def _means_every_column(tree: exp.Expr) -> bool:
+    """Whether something may stand for columns without naming them; in doubt it does."""
+    tables = {name.lower() for table in tree.find_all(exp.Table) for name in (table.name, table.alias)}
+    for node in tree.walk():
+        if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
+            return True
+        if isinstance(node, exp.Columns | exp.Pivot | exp.PositionalColumn):
+            return True
+        if isinstance(node, exp.Column) and not node.table and node.name.lower() in tables:
+            return True
+        if isinstance(node, exp.TableAlias) and node.columns:
+            return True
+    return False
