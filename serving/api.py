@@ -18,8 +18,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.answer import Answer
+from serving.audit_log import AuditUnwritable
 from serving.catalog import describe
-from serving.errors import NotPublished, QueryStopped, SluiceError, UnknownUser
+from serving.errors import NotPublished, QueryStopped, SluiceError, TooBusy, UnknownUser
 from serving.export import json_value, json_values, to_bytes
 from serving.identity import User
 from serving.project import Project
@@ -34,6 +35,9 @@ MEDIA = {
 BODY_LIMIT = 1_000_000  # bytes of a question
 
 
+Parameter = bool | int | float | str | None
+
+
 class QueryBody(BaseModel):
     """What POST /api/v1/query takes."""
 
@@ -41,6 +45,7 @@ class QueryBody(BaseModel):
 
     sql: str
     format: str = "json"
+    parameters: dict[str, Parameter] | list[Parameter] | None = None  # of $name, or of ? in order
 
 
 def routes(project: Project, others: Iterable[Route] = ()) -> list[Route]:
@@ -75,10 +80,16 @@ def routes(project: Project, others: Iterable[Route] = ()) -> list[Route]:
 
 
 def status_of(failure: SluiceError) -> int:
-    """400 refused or failed, 403 unknown person, 404 nothing there, 408 out of time."""
+    """400 refused or failed, 403 unknown person, 404 nothing there, 408 out of time, 429 out of turn,
+    503 nothing can be written down.
+    """
     match failure:
+        case TooBusy():
+            return 429
         case QueryStopped():
             return 408
+        case AuditUnwritable():
+            return 503
         case UnknownUser():
             return 403
         case NotPublished():
@@ -136,7 +147,7 @@ def _query(project: Project) -> Callable[[Request], Any]:
 
 def _ask(project: Project, body: QueryBody, user: User) -> Response:
     try:
-        answer = project.ask(body.sql, user=user, surface="rest")
+        answer = project.ask(body.sql, user=user, surface="rest", parameters=body.parameters)
     except SluiceError as failure:
         return _refused(status_of(failure), failure.problem, failure.hint)
     if body.format == "json":

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from sqlalchemy import select
 
 from serving.errors import QueryRefused
-from serving.governance.access import governed_view
 from serving.identity import User
 from serving.marts.data_tests import DataTest, data_tests, question_key
 from serving.marts.publish import Version, tested
@@ -93,9 +92,8 @@ def readable_columns(project: Project, user: User) -> dict[str, tuple[str, ...]]
     found: dict[str, tuple[str, ...]] = {}
     for name in project.visible_marts(user):
         if version is not None and name in version.marts:
-            types = dict(version.marts[name].columns)
             with suppress(QueryRefused):  # the policy does not fit the mart: nothing of it can be read
-                found[name] = governed_view(project.content, name, types, user, "").columns
+                found[name] = project.view(name, user).columns
     return found
 
 
@@ -129,7 +127,7 @@ def _entry(shelf: _Shelf, name: str) -> CatalogEntry:
     policies: tuple[str, ...] = ()
     if shelf.user is not None and file is not None:
         try:
-            view = governed_view(shelf.project.content, name, types, shelf.user, "")
+            view = shelf.project.view(name, shelf.user)
         except QueryRefused as refusal:
             types, policies = {}, (refusal.problem,)
         else:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from serving.answer import Answer
 from serving.catalog import describe
 from serving.content.schemas import write_schemas
+from serving.engine.process import Parameters
 from serving.errors import ContentInvalid, SluiceError
 from serving.export import FORMATS, show_table, write_table
 from serving.marts.build import Status
@@ -35,6 +36,10 @@ ProjectDir = Annotated[Path, typer.Option("--project", metavar="DIR", help="The 
 VarDir = Annotated[Path, typer.Option("--var", metavar="DIR", help="Where state lives.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Email = Annotated[str, typer.Option("--user", metavar="EMAIL", help="Who asks.")]
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="A value of $NAME (or, as 1=…, of the first ?)."),
+]
 AsOf = Annotated[int | None, typer.Option("--as-of", metavar="VERSION", help="Ask a kept version.")]
 MODELS, VAR = Path("models"), Path("var")
 
@@ -57,7 +62,7 @@ def check(
             write_schemas(schemas)
         counts = {
             "sources": len(content.sources),
-            "marts": len(content.marts),
+            "marts": sum(not mart.built_in for mart in content.marts.values()),
             "roles": len(content.policy.roles),
             "dashboards": len(content.dashboards),
             "destinations": len(content.destinations),
@@ -121,6 +126,7 @@ def query(
         typer.Option("--format", help="How to write the answer."),
     ] = "table",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
+    param: Params = None,
     as_of: AsOf = None,
     project: ProjectDir = MODELS,
     var: VarDir = VAR,
@@ -128,7 +134,8 @@ def query(
 ) -> None:
     """Ask a governed SQL question."""
     with refusals(as_json), opened(project, var) as opened_project:
-        answer = opened_project.ask(sql, user=user, surface="cli", as_of=as_of)
+        given = parameters(param or [])
+        answer = opened_project.ask(sql, user=user, surface="cli", as_of=as_of, parameters=given)
         chosen = "json" if as_json and form == "table" else form
         if out is not None:
             write_table(answer.table, chosen, out)
@@ -143,6 +150,7 @@ def query(
 def explain(
     sql: str,
     user: Email,
+    param: Params = None,
     as_of: AsOf = None,
     project: ProjectDir = MODELS,
     var: VarDir = VAR,
@@ -150,8 +158,10 @@ def explain(
 ) -> None:
     """Show what a question means for somebody: marts, policies, masks."""
     with refusals(as_json), opened(project, var) as opened_project:
-        plan = opened_project.explain(sql, user=user, as_of=as_of)
+        given = parameters(param or [])
+        plan = opened_project.explain(sql, user=user, as_of=as_of, parameters=given)
         facts = {
+            "lane": opened_project.weigh(plan, given),
             "sql": plan.sql,
             "views": {view.mart: view.shown for view in plan.views},
             "policies": [text for view in plan.views for text in view.policies],
@@ -167,7 +177,7 @@ def explain(
             print(f"-- for {user}, {view.mart} means\n{view.shown}\n")
             for policy in (*view.policies, *view.unsaid):
                 print(f"--   {policy}")
-        print(f"-- asked\n{plan.sql}")
+        print(f"-- runs in the {facts['lane']} lane\n{plan.sql}")
 
 
 @app.command()
@@ -253,6 +263,22 @@ def users(project: ProjectDir = MODELS, var: VarDir = VAR, as_json: Json = False
             return
         for person in people:
             print(f"{person['email']:<32} {', '.join(person['roles'])}")
+
+
+def parameters(given: list[str]) -> Parameters:
+    """`NAME=VALUE` texts as parameters: a number, true, false or null where it reads as one, else text."""
+    values: dict[str, Any] = {}
+    for text in given:
+        name, found, value = text.partition("=")
+        if not found:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
+        try:
+            values[name.removeprefix("$")] = json.loads(value)
+        except ValueError:
+            values[name.removeprefix("$")] = value
+    if all(name.isdigit() for name in values):
+        return [values[name] for name in sorted(values, key=int)] or None
+    return values
 
 
 def print_json(value: Any) -> None:

@@ -170,7 +170,5 @@ def _newest(project: Project, mart: Mart, column: str, user: User) -> date | Non
         raise QueryRefused(
             f"a time range needs a column; '{column}' is computed: {dimension_sql(mart, column)}"
         )
-    value: date | None = (
-        project.ask(newest_sql(mart.name, column), user=user, surface="dashboard").table[0][0].as_py()
-    )
-    return value
+    days = project.ask(newest_sql(mart.name, column), user=user, surface="dashboard").table.column(0)
+    return next(iter(days.to_pylist()), None)

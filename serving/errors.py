@@ -5,9 +5,12 @@ SluiceError                 problem + hint, shown to the person as they are
 ├── BuildFailed             a mart's SQL failed or a data test is red: nothing was published
 ├── NotPublished            there is no such version, or nothing was built yet
 ├── UnknownUser             nobody the policy knows
+├── AuditUnwritable         a question cannot be written down (audit_log.py): it is not answered
+├── AuditBroken             the audit was changed (audit_chain.py)
 └── QueryRefused            the question is not allowed, or not understood
     └── QueryFailed         the question is allowed, but it failed while it ran
         └── QueryStopped    it ran into a limit, or somebody cancelled it
+            └── TooBusy     no turn came: too many questions run or wait
 """
 
 from collections.abc import Sequence
@@ -67,3 +70,7 @@ class QueryFailed(QueryRefused):
 
 class QueryStopped(QueryFailed):
     """A limit (seconds, memory) or a person ended the query."""
+
+
+class TooBusy(QueryStopped):
+    """No turn came for the question: too many of this person's, or of everybody's, run or wait."""

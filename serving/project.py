@@ -3,32 +3,40 @@
 import os
 import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from serving import audit_mart
 from serving.answer import Answer, Limits
-from serving.ask import Door, Pinned, Plan, Question
+from serving.ask import Door, Question
 from serving.audit import Audit
 from serving.content.load import read_content
 from serving.content.model import Content
 from serving.engine.pool import Pool
-from serving.engine.process import Cancel, Snapshot
+from serving.engine.process import Cancel, Parameters, Run, Snapshot
 from serving.errors import ContentInvalid, NotPublished, Problem
-from serving.governance.access import limits_for, policy_problems, visible_marts
+from serving.governance.access import View, limits_for, visible_marts
+from serving.governance.rule_check import policy_problems
+from serving.governance.type_check import type_problems
 from serving.identity import User, find_user, people
 from serving.marts import publish
+from serving.marts.artifact import MartFile
 from serving.marts.build import BuildResult, Report, build, silent
 from serving.marts.data_tests import test_problems
 from serving.marts.graph import Graph, mart_graph
 from serving.marts.publish import Version
+from serving.planning import Pinned, Plan, built_columns
+from serving.rights import published
+from serving.rights.grants import everybody
+from serving.rights.table import access_table
 from serving.semantic.check import semantic_problems
-from serving.store import Store
+from serving.store import Store, utc_now
 
 
 def check_project(root: Path) -> tuple[Content, Graph, list[Problem]]:
     """Everything under `root` with every problem of every file, sorted."""
-    content, problems = read_content(root)
+    content, problems = read_content(root, built_in={audit_mart.NAME: audit_mart.AUDIT_MART})
     graph, graph_problems = mart_graph(content)
     problems += [
         *graph_problems,
@@ -53,7 +61,8 @@ class Project:
         self._read_at = _fingerprint(root)
         self.store = Store(var / "control.sqlite")
         self.store.create(publish.metadata)
-        self.audit = Audit(Store(var / "audit.sqlite", durable=False))
+        self.store.create(published.metadata)
+        self.audit = Audit(var / "audit.sqlite")
         self.marts_folder = var / "marts"
         self._pool = Pool()
         self._door = Door(self._pool, self.audit, _mask_key(var))
@@ -75,10 +84,23 @@ class Project:
     def build(
         self, only: Collection[str] = (), *, full: bool = False, report: Report = silent
     ) -> BuildResult:
-        """Build what changed, test and publish it; raises BuildFailed and publishes nothing when red."""
-        return build(
-            self.content, self.graph, self.store, self.marts_folder, only=only, full=full, report=report
+        """Build what changed, test and publish it.
+
+        Raises BuildFailed when red, and ContentInvalid where the policy does not fit the new columns;
+        nothing is published then.
+        """
+        result = build(
+            self.content,
+            self.graph,
+            self.store,
+            self.marts_folder,
+            only=only,
+            full=full,
+            report=report,
+            check=self._check_types,
         )
+        self._record_access(result.version)
+        return result
 
     def current_version(self) -> Version | None:
         """The version that serves, or None before the first build."""
@@ -113,26 +135,46 @@ class Project:
         limits: Limits | None = None,
         as_of: int | None = None,
         cancel: Cancel | None = None,
+        parameters: Parameters = None,
     ) -> Answer:
         """The governed answer to `sql` for `user` (or their e-mail).
 
         `limits` default to the policy's for the user; `as_of` asks a kept version instead of
-        the current one. Raises QueryRefused, QueryFailed, QueryStopped, UnknownUser, NotPublished.
+        the current one; `parameters` are the values of `?` (a list) or of `$name` (a mapping).
+        Raises QueryRefused, QueryFailed, QueryStopped, UnknownUser, NotPublished.
         """
         who = self.user(user) if isinstance(user, str) else user
-        question = Question(sql, who, surface, limits or limits_for(self.content, who))
+        question = Question(sql, who, surface, limits or limits_for(self.content, who), parameters)
         return self._door.ask(question, self.content, lambda: self._pin(as_of), cancel)
 
-    def explain(self, sql: str, *, user: User | str, as_of: int | None = None) -> Plan:
+    def explain(
+        self, sql: str, *, user: User | str, as_of: int | None = None, parameters: Parameters = None
+    ) -> Plan:
         """What the question means for the user, without running it; raises QueryRefused."""
         who = self.user(user) if isinstance(user, str) else user
-        return self._door.plan(sql, who, self.content, self._pin(as_of))
+        return self._door.planner.plan(sql, who, self.content, self._pin(as_of), parameters)
+
+    def weigh(self, plan: Plan, parameters: Parameters = None) -> str:
+        """`light` or `heavy`: the lane that a question would run in, by a coarse guess."""
+        return self._door.lane(plan, Run(plan.sql, plan.bodies, None, None, plan.secure, parameters))
+
+    def view(self, mart: str, user: User) -> View:
+        """What the mart's name means for the user; raises QueryRefused where the policy does not fit it."""
+        return self._door.planner.view(mart, user, self.content, self._pin(None))
 
     def close(self) -> None:
         """End the workers and let the stores go."""
         self._pool.close()
         self.store.close()
-        self.audit.store.close()
+        self.audit.close()
+
+    def _check_types(self, files: Mapping[str, MartFile]) -> list[Problem]:
+        return type_problems(self.content, {name: dict(file.columns) for name, file in files.items()})
+
+    def _record_access(self, version: Version) -> None:
+        """Who sees what from now on; the policy may have changed where no mart did."""
+        table = access_table(self.content, built_columns(version), everybody(self.content))
+        published.record(self.store, version.number, table, utc_now())
 
     def _pin(self, as_of: int | None) -> Pinned:
         """The version that serves now (or the kept one asked for), and its files under secret aliases."""
@@ -140,10 +182,15 @@ class Project:
         if number is None:
             raise NotPublished("nothing is published yet", hint="run `python -m serving build`")
         with self._lock:
+            if number not in self._pinned or as_of is not None:
+                kept = {version.number: version for version in self.versions()}
+                self._pinned = {n: pinned for n, pinned in self._pinned.items() if n in kept}
+                if as_of is None:  # another may serve meanwhile, and the one that did be gone
+                    number = next(n for n, version in kept.items() if version.current)
             if number not in self._pinned:
                 version = publish.version(self.store, self.marts_folder, number)
                 paths = {name: file.path for name, file in version.marts.items()}
-                snapshot = Snapshot.of(number, paths, self.content.project.timezone)
+                snapshot = Snapshot.of(number, paths, self.content.project.timezone, [audit_mart.NAME])
                 self._pinned[number] = Pinned(version, snapshot)
             return self._pinned[number]
 

@@ -5,17 +5,24 @@ and type name must be known here; an engine upgrade that adds one is refused unt
 somebody has looked at it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.errors import QueryRefused
-from serving.governance.vocabulary import EXPRESSIONS, FUNCTIONS, KEYS, NODES, TABLE_FUNCTIONS, TYPES
+from serving.governance.functions import check_function, qualifier
+from serving.governance.refusal import NotAllowed, Reason
+from serving.governance.vocabulary import EXPRESSIONS, KEYS, NODES, REFUSED, TABLE_FUNCTIONS, TYPES
 
 Node = Mapping[str, Any]
-MAX_NODES = 20_000
-MAX_ROWS_GENERATED = 10_000_000
+MAX_NODES = 50_000
 MAX_PATH = 8
+MAX_ARMS = 200
+MAX_JOINS = 50
+MAX_CTES = 100
+MAX_LIST = 10_000
+MAX_COLUMNS = 2_000
+MAX_NAME = 500
+_ONLY_SELECT = "only SELECT is, and DESCRIBE, SUMMARIZE, SHOW TABLES, PIVOT … IN (…), UNPIVOT"
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,25 @@ class Reading:
 
 
 def read_tree(serialized: Node) -> Reading:
-    """Walk the answer of `json_serialize_sql`; raises QueryRefused at the first unknown thing."""
+    """Walk the answer of `json_serialize_sql`; raises NotAllowed at the first unknown thing."""
     if serialized.get("error"):
-        raise QueryRefused(f"the query cannot be parsed: {serialized.get('error_message', 'syntax error')}")
+        raise _unreadable(serialized)
     statements = serialized["statements"]
     if len(statements) != 1:
-        raise QueryRefused(
-            f"{len(statements)} statements were given; one is allowed", hint="ask them one by one"
-        )
+        problem = f"{len(statements)} statements were given; one is allowed"
+        raise NotAllowed(Reason.STATEMENT, problem, hint="ask them one by one")
     walk = _Walk()
     walk.visit(statements[0])
-    return Reading(frozenset(walk.tables), frozenset(walk.ctes), frozenset(walk.functions))
+    return walk.reading()
+
+
+def _unreadable(serialized: Node) -> NotAllowed:
+    words = str(serialized.get("error_message", "syntax error"))
+    if serialized.get("error_type") == "not implemented":
+        return NotAllowed(Reason.STATEMENT, "this statement is not allowed", hint=_ONLY_SELECT)
+    place = str(serialized.get("position", ""))
+    hint = f"look at character {int(place) + 1}" if place.isdecimal() else ""
+    return NotAllowed(Reason.SYNTAX, f"the query cannot be parsed: {words}", hint=hint)
 
 
 class _Walk:
@@ -52,94 +67,194 @@ class _Walk:
         self.tables: set[str] = set()
         self.ctes: set[str] = set()
         self.functions: set[str] = set()
-        self.nodes = 0
+        self.columns: set[str] = set()
+        self.parameters: set[str] = set()
+        self.alone: set[str] = set()  # last parts of column names: one may name a whole row
+        self.rows: set[str] = set()  # names and aliases that whole rows may be called by
+        self.every_column = self.shows_tables = False
+        self.arms = self.joins = self.with_queries = 0
+
+    def reading(self) -> Reading:
+        whole_row = not self.alone.isdisjoint(self.rows)
+        return Reading(
+            frozenset(self.tables),
+            frozenset(self.ctes),
+            frozenset(self.functions),
+            frozenset(self.columns),
+            self.every_column or whole_row,
+            frozenset(self.parameters),
+            self.shows_tables,
+        )
 
     def visit(self, root: Node) -> None:
+        """Every node once; the order does not matter, so a plain stack will do."""
+        nodes = 0
         todo: list[Any] = [root]
+        pop, push, visitors, known_keys = todo.pop, todo.append, _VISITORS, KEYS
         while todo:
-            item = todo.pop()
-            if isinstance(item, list):
-                todo += item
-            elif isinstance(item, dict):
-                self._node(item)
-                todo += item.values()
+            item = pop()
+            if type(item) is list:
+                todo += [child for child in item if type(child) is dict or type(child) is list]
+                continue
+            nodes += 1
+            if nodes > MAX_NODES:
+                raise _too_many("parts", MAX_NODES)
+            if not item.keys() <= known_keys:
+                unknown = min(item.keys() - known_keys)
+                problem = f"this query uses something that is not allowed here ({unknown})"
+                raise NotAllowed(Reason.CONSTRUCT, problem)
+            kind = item.get("class")
+            if kind is None:
+                kind = item.get("type")
+                if type(kind) is str and kind not in NODES:  # a constant's type is no node
+                    raise _not_known(kind)
+            elif kind not in EXPRESSIONS:
+                raise _not_known(kind)
+            if type(kind) is str and (visitor := visitors.get(kind)) is not None:
+                visitor(self, item)
+            for child in item.values():
+                if child and (type(child) is dict or type(child) is list):
+                    push(child)
 
-    def _node(self, node: Node) -> None:
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise QueryRefused("the query is too large", hint="split it, or keep a part of it as a mart")
-        if unknown := node.keys() - KEYS:
-            raise QueryRefused(f"this query uses something that is not allowed here ({min(unknown)})")
-        kind = node.get("class", node.get("type"))
-        known = EXPRESSIONS if "class" in node else NODES
-        if isinstance(kind, str) and kind not in known:  # a constant's type is no node
-            raise QueryRefused(f"{_spoken(kind)} is not allowed in a query", hint="only SELECT over marts is")
-        if "cte_map" in node:
-            self.ctes.update(entry["key"].lower() for entry in node["cte_map"]["map"])
-        match kind:
-            case "BASE_TABLE":
-                self._table(node)
-            case "FUNCTION" | "WINDOW":
-                self._function(node)
-            case "TABLE_FUNCTION":
-                self._table_function(node["function"])
-            case "TYPE":
-                if node["type_name"].lower() not in TYPES or node["schema"] or node["catalog"]:
-                    raise QueryRefused(f"the type {node['type_name']!r} is not allowed in a query")
-            case "COLUMN_REF":
-                if len(node["column_names"]) > MAX_PATH:
-                    raise QueryRefused(f"a name has more than {MAX_PATH} parts")
-            case "PIVOT":
-                if any(pivot.get("pivot_enum") for pivot in node["pivots"]):
-                    raise QueryRefused("PIVOT needs IN (…) here", hint="list the values that become columns")
-
-    def _table(self, node: Node) -> None:
-        if node["catalog_name"] or node["schema_name"] or len(node["qualified_name"]["path"]) != 1:
-            name = ".".join(node["qualified_name"]["path"])
-            raise QueryRefused(f"{name!r} names a schema or a database", hint="write the mart's bare name")
+    def base_table(self, node: Node) -> None:
+        path = node["qualified_name"]["path"]
+        if node["catalog_name"] or node["schema_name"] or len(path) != 1:
+            raise _qualified(path)
         if node["at_clause"] is not None:
-            raise QueryRefused("AT is not allowed in a query", hint="ask for an older version with --as-of")
-        self.tables.add(node["table_name"].lower())
+            problem, hint = "AT is not allowed in a query", "ask for an older version with --as-of"
+            raise NotAllowed(Reason.CONSTRUCT, problem, hint=hint)
+        name = node["table_name"].lower()
+        if len(name) > MAX_NAME:
+            raise NotAllowed(Reason.SIZE, f"a name is longer than {MAX_NAME} characters")
+        self.tables.add(name)
+        self.rows.add(name)
+        if alias := node["alias"]:
+            self.rows.add(alias.lower())
+        if node["column_name_alias"]:  # `orders o(a, b)`: columns by their place
+            self.every_column = True
 
-    def _function(self, node: Node) -> None:
-        name = node["function_name"].lower()
-        if node["schema"] or node["catalog"] or len(node["qualified_name"]["path"]) != 1:
-            raise QueryRefused(f"the function {name!r} is written with a schema", hint="write its bare name")
-        if name not in FUNCTIONS and name not in TABLE_FUNCTIONS:
-            raise QueryRefused(
-                f"the function {name}() is not allowed", hint="docs/queries.md lists those that are"
-            )
-        if name in ("range", "generate_series"):
-            _cap_range(name, node["arguments"])
-        if node.get("export_state"):
-            raise QueryRefused("EXPORT_STATE is not allowed in a query")
-        self.functions.add(name)
+    def show(self, node: Node) -> None:
+        """DESCRIBE and SUMMARIZE of a query are read as that query; SHOW knows special words."""
+        kind, name, path = node["show_type"], node["table_name"], node["qualified_name"]["path"]
+        self.every_column = True
+        if node["query"] is not None:
+            if kind not in ("DESCRIBE", "SUMMARY", "SHOW") or name or path:
+                raise _not_known(kind)
+        elif kind == "SHOW_SPECIAL" and name == '"tables"' and len(path) == 1:
+            self.shows_tables = True
+        elif kind != "SHOW":
+            hint = "SHOW TABLES lists the marts that you may see"
+            raise NotAllowed(Reason.CONSTRUCT, "this SHOW is not allowed in a query", hint=hint)
+        elif node["catalog_name"] or node["schema_name"] or len(path) != 1:
+            raise _qualified(path)
+        elif '"' in name or name.startswith("_"):  # the engine would take it for a special word
+            raise NotAllowed(Reason.CONSTRUCT, f"SHOW of {name!r} is not allowed in a query")
+        else:
+            self.tables.add(name.lower())
 
-    def _table_function(self, function: Node) -> None:
+    def column(self, node: Node) -> None:
+        names = [name.lower() for name in node["column_names"]]
+        if len(names) > MAX_PATH:
+            raise NotAllowed(Reason.SIZE, f"a name has more than {MAX_PATH} parts")
+        if len(names[-1]) > MAX_NAME:
+            raise NotAllowed(Reason.SIZE, f"a name is longer than {MAX_NAME} characters")
+        self.columns.update(names)
+        self.alone.add(names[-1])
+
+    def star(self, _node: Node) -> None:
+        self.every_column = True
+
+    def function(self, node: Node) -> None:
+        self.functions.add(check_function(node))
+        if receiver := qualifier(node):  # `name.lower()`: a column and its method
+            self.columns.update(receiver)
+            self.alone.add(receiver[-1])
+
+    def table_function(self, node: Node) -> None:
+        function = node["function"]
         name = str(function.get("function_name", "")).lower()
-        if name not in TABLE_FUNCTIONS:
-            raise QueryRefused(
-                f"{name or 'this'}() cannot stand where a mart stands", hint="the catalog lists the marts"
-            )
+        if name not in TABLE_FUNCTIONS or qualifier(function):
+            problem = f"{name or 'this'}() cannot stand where a mart stands"
+            why = REFUSED.get(name)
+            hint = f"such functions {why}" if why else "the catalog lists the marts"
+            raise NotAllowed(Reason.FUNCTION, problem, hint=hint)
+
+    def type(self, node: Node) -> None:
+        if node["type_name"].lower() not in TYPES or node["schema"] or node["catalog"]:
+            problem = f"the type {node['type_name']!r} is not allowed in a query"
+            raise NotAllowed(Reason.TYPE, problem, hint="cast to one of DuckDB's own types")
+
+    def parameter(self, node: Node) -> None:
+        self.parameters.add(node["identifier"])
+
+    def pivot(self, node: Node) -> None:
+        self.every_column = True  # what is not named becomes a group
+        if any(pivot.get("pivot_enum") for pivot in node["pivots"]):
+            hint = "list the values that become columns"
+            raise NotAllowed(Reason.CONSTRUCT, "PIVOT needs IN (…) here", hint=hint)
+
+    def join(self, node: Node) -> None:
+        self.joins += 1
+        if self.joins > MAX_JOINS:
+            raise _too_many("joins", MAX_JOINS)
+        self.columns.update(name.lower() for name in node["using_columns"])
+        if node["ref_type"] == "NATURAL":  # compares columns that nobody wrote
+            self.every_column = True
+
+    def query(self, node: Node) -> None:
+        entries = node["cte_map"]["map"]
+        self.with_queries += len(entries)
+        if self.with_queries > MAX_CTES:
+            raise _too_many("CTEs", MAX_CTES)
+        for entry in entries:
+            self.ctes.add(entry["key"].lower())
+
+    def select(self, node: Node) -> None:
+        if len(node["select_list"]) > MAX_COLUMNS:
+            raise _too_many("columns in one SELECT", MAX_COLUMNS)
+        self.query(node)
+
+    def set_operation(self, node: Node) -> None:
+        self.arms += len(node["children"])
+        if self.arms > MAX_ARMS:
+            raise _too_many("arms of UNION, EXCEPT and INTERSECT", MAX_ARMS)
+        self.query(node)
+
+    def operator(self, node: Node) -> None:
+        if len(node["children"]) > MAX_LIST + 1:  # what is looked for stands there too
+            raise _too_many("values in one list", MAX_LIST)
 
 
-def _cap_range(name: str, arguments: list[Node]) -> None:
-    """Only literal bounds, so that the number of rows is known before the query runs."""
-    numbers: list[int] = []
-    for argument in arguments:
-        literal = (
-            argument["expression"].get("literal") if "expression" in argument else argument.get("literal")
-        )
-        if not isinstance(literal, Mapping) or literal.get("kind") not in ("INTEGER", "BIGINT"):
-            raise QueryRefused(f"{name}() takes plain whole numbers here", hint="write the bounds as numbers")
-        numbers.append(int(literal["text"]))
-    start, stop = (0, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
-    step = numbers[2] if len(numbers) > 2 else 1
-    if abs(stop - start) > MAX_ROWS_GENERATED * max(1, abs(step)):
-        raise QueryRefused(
-            f"{name}() makes more than {MAX_ROWS_GENERATED:,} values", hint="use smaller bounds"
-        )
+_VISITORS: dict[str, Callable[[_Walk, Node], None]] = {
+    "BASE_TABLE": _Walk.base_table,
+    "COLUMN_REF": _Walk.column,
+    "FUNCTION": _Walk.function,
+    "JOIN": _Walk.join,
+    "OPERATOR": _Walk.operator,
+    "PARAMETER": _Walk.parameter,
+    "PIVOT": _Walk.pivot,
+    "POSITIONAL_REFERENCE": _Walk.star,
+    "RECURSIVE_CTE_NODE": _Walk.query,
+    "SELECT_NODE": _Walk.select,
+    "SET_OPERATION_NODE": _Walk.set_operation,
+    "SHOW_REF": _Walk.show,
+    "STAR": _Walk.star,
+    "TABLE_FUNCTION": _Walk.table_function,
+    "TYPE": _Walk.type,
+    "WINDOW": _Walk.function,
+}
 
 
-def _spoken(kind: object) -> str:
-    return str(kind).removesuffix("_NODE").removesuffix("_REF").replace("_", " ")
+def _too_many(what: str, most: int) -> NotAllowed:
+    problem = f"the query has more than {most:,} {what}"
+    return NotAllowed(Reason.SIZE, problem, hint="split it, or keep a part of it as a mart")
+
+
+def _qualified(path: list[str]) -> NotAllowed:
+    problem = f"{'.'.join(path)!r} names a schema or a database"
+    return NotAllowed(Reason.NAME, problem, hint="write the mart's bare name")
+
+
+def _not_known(kind: object) -> NotAllowed:
+    spoken = str(kind).removesuffix("_NODE").removesuffix("_REF").replace("_", " ")
+    return NotAllowed(Reason.CONSTRUCT, f"{spoken} is not allowed in a query", hint=_ONLY_SELECT)

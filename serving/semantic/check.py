@@ -16,7 +16,7 @@ from serving.semantic.time import GRAINS
 def semantic_problems(content: Content) -> list[Problem]:
     """All problems of measures, computed dimensions and dashboards."""
     return [
-        *(problem for mart in content.marts.values() for problem in _mart(mart)),
+        *(problem for mart in content.marts.values() if not mart.built_in for problem in _mart(mart)),
         *(problem for board in content.dashboards.values() for problem in _board(content, board)),
     ]
 

@@ -45,7 +45,10 @@ def compile_request(mart: Mart, request: MetricRequest, week_starts: str = "mond
 
 def newest_sql(mart: str, column: str) -> str:
     """The question for the last day with data that the asker may see."""
-    return f"SELECT CAST(max({_name(column)}) AS DATE) AS newest FROM {_name(mart)}"
+    return (  # no max(): where a mart answers in aggregates only, that would be one person's day
+        f"SELECT CAST({_name(column)} AS DATE) AS newest FROM {_name(mart)} "
+        "GROUP BY 1 ORDER BY 1 DESC NULLS LAST LIMIT 1"
+    )
 
 
 def values_sql(mart: Mart, dimension: str, limit: int = 200) -> str:

@@ -1,0 +1,244 @@
+"""A question and who asks it -> a plan: the text that runs, and what each mart's name means in it.
+
+screen -> DuckDB's own tree -> sqlglot's -> marts -> governed views
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from serving import audit_mart
+from serving.content.model import Content, Mart
+from serving.content.validate import near
+from serving.engine.failure import EngineFailure
+from serving.engine.pool import Pool
+from serving.engine.process import Parameters, Run, Snapshot
+from serving.engine.wire import Message
+from serving.errors import QueryRefused, QueryStopped
+from serving.governance.access import View, governed_view, visible_marts
+from serving.governance.aggregate_only import aggregate_only
+from serving.governance.entitlements import LOOKUP_LIMIT, Built
+from serving.governance.names import parse_question, table_names
+from serving.governance.row_rules import asks_for_address
+from serving.governance.screen import screen
+from serving.governance.tree import Reading, read_tree
+from serving.identity import User
+from serving.marts.publish import Version
+from serving.spoken import spoken
+
+PARSE_SECONDS = 5.0
+QUEUE_SECONDS = 30.0
+CACHED = 2_000  # readings of texts, views of rights, and plans, kept at most
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A version, and its files under aliases that nobody can guess."""
+
+    version: Version
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A question that may run: its text, and what each mart name in it means, over which files."""
+
+    sql: str
+    views: tuple[View, ...]
+    pinned: Pinned
+    columns: tuple[str, ...] = ()  # mart.column of everything that the text can mean
+
+    @property
+    def bodies(self) -> tuple[tuple[str, str], ...]:
+        """Each mart's name, and the body of its view over the files of the version."""
+        return tuple((view.mart, view.over(self.pinned.snapshot.aliases)) for view in self.views)
+
+    @property
+    def secure(self) -> bool:
+        """Whether only SECURE VIEWs keep the rules safe."""
+        return any(view.secure for view in self.views)
+
+
+class Planner:
+    """Makes plans, and remembers them for everybody with the same rights."""
+
+    def __init__(self, pool: Pool, mask_key: str) -> None:
+        self.pool, self.mask_key = pool, mask_key
+        self._readings: dict[str, Reading] = {}
+        self._views: dict[Hashable, tuple[Content, View]] = {}
+        self._plans: dict[Hashable, tuple[Content, Plan]] = {}
+
+    def plan(self, sql: str, user: User, content: Content, pinned: Pinned, parameters: Parameters) -> Plan:
+        """Check the text and bind its names; raises QueryRefused."""
+        key = (sql, rights(user, content), _names_of(parameters))
+        known = self._plans.get(key)
+        if known is not None and known[0] is content and known[1].pinned is pinned:
+            return known[1]
+        plan = self._plan(sql, user, content, pinned, parameters)
+        _keep(self._plans, key, (content, plan))
+        return plan
+
+    def view(self, mart: str, user: User, content: Content, pinned: Pinned) -> View:
+        """The user's view of a mart; raises QueryRefused where the policy does not fit the mart."""
+        key = (pinned.version.number, mart, rights(user, content))
+        known = self._views.get(key)
+        if known is None or known[0] is not content:
+            lookup = _Lookup(self.pool, pinned.snapshot)
+            built = built_columns(pinned.version)
+            known = (content, governed_view(content, mart, built, user, self.mask_key, lookup))
+            _keep(self._views, key, known)
+        return known[1]
+
+    def _plan(self, sql: str, user: User, content: Content, pinned: Pinned, parameters: Parameters) -> Plan:
+        text = screen(sql).strip().rstrip(";")
+        reading = self._reading(text)  # first: it bounds what the slower parser has to read
+        if _names(text) != reading.tables:  # the two parsers see different tables: trust neither
+            hint = "write it more plainly, names without quotes"
+            raise QueryRefused("the query can be read in two ways", hint=hint)
+        _check_parameters(reading, parameters)
+        marts = _marts(reading, content, pinned.version, user)
+        views = tuple(self.view(mart, user, content, pinned) for mart in marts)
+        if any(view.aggregate for view in views):
+            text = self._in_aggregates(text, views, content, pinned, parameters)
+        return Plan(text, views, pinned, tuple(_columns(reading, views)))
+
+    def _in_aggregates(
+        self, text: str, views: tuple[View, ...], content: Content, pinned: Pinned, parameters: Parameters
+    ) -> str:
+        """The text as it may run over marts that answer in aggregates only."""
+
+        def parsed(given: str) -> Message:
+            return self.pool.parse(given, PARSE_SECONDS, QUEUE_SECONDS)
+
+        def printed(tree: Mapping[str, Any]) -> str:
+            return self.pool.print(dict(tree), PARSE_SECONDS, QUEUE_SECONDS)
+
+        try:
+            self._bind(Run(text, Plan(text, views, pinned).bodies, None, None, parameters=parameters), pinned)
+            return aggregate_only(
+                parsed(text),
+                {view.mart: view.aggregate for view in views if view.aggregate is not None},
+                {view.mart: view.columns for view in views},
+                parsed,
+                printed,
+                {view.mart: _measured(content.marts[view.mart]) for view in views},
+            )
+        except EngineFailure as failure:
+            secrets = (self.mask_key, *pinned.snapshot.aliases.values())
+            raise spoken(failure, PARSE_SECONDS, secrets=secrets, cancelled=False) from failure
+
+    def _bind(self, run: Run, pinned: Pinned) -> None:
+        """Let the engine look at the text as it was written, so that its errors point into that."""
+        try:
+            self.pool.plan(pinned.snapshot, run, PARSE_SECONDS, QUEUE_SECONDS)
+        except EngineFailure as failure:
+            if failure.kind == "bind":
+                raise
+
+    def _reading(self, text: str) -> Reading:
+        if (known := self._readings.get(text)) is not None:
+            return known
+        try:
+            tree = self.pool.parse(text, PARSE_SECONDS, QUEUE_SECONDS)
+        except EngineFailure as failure:
+            raise spoken(failure, PARSE_SECONDS, secrets=(), cancelled=False) from failure
+        reading = read_tree(tree)
+        _keep(self._readings, text, reading)
+        return reading
+
+
+def built_columns(version: Version) -> Built:
+    """Mart -> column -> type of everything that can be asked in a version."""
+    return {name: dict(file.columns) for name, file in version.marts.items()} | {
+        audit_mart.NAME: audit_mart.TYPES
+    }
+
+
+def rights(user: User, content: Content) -> Hashable:
+    """What decides a person's views: two people with the same rights see the same."""
+    personal = any(asks_for_address(rule.where) for rule in content.policy.rows)
+    attributes = tuple(sorted(user.attributes.items()))
+    return (user.roles, attributes, user.email if personal else None)
+
+
+def _keep(kept: dict[Hashable, V] | dict[str, V], key: Any, value: V) -> None:
+    if len(kept) >= CACHED:
+        kept.clear()
+    kept[key] = value
+
+
+@lru_cache(maxsize=CACHED)
+def _names(text: str) -> frozenset[str]:
+    return table_names(parse_question(text))
+
+
+def _names_of(parameters: Parameters) -> tuple[str, ...]:
+    if isinstance(parameters, Mapping):
+        return tuple(sorted(parameters))
+    return tuple(str(position + 1) for position in range(len(parameters or ())))
+
+
+def _check_parameters(reading: Reading, parameters: Parameters) -> None:
+    given = set(_names_of(parameters))
+    if missing := sorted(reading.parameters - given):
+        raise QueryRefused(
+            f"the parameter ${missing[0]} has no value", hint="give one for each ? or $name of the query"
+        )
+    if unknown := sorted(given - reading.parameters):
+        raise QueryRefused(
+            f"the query has no parameter ${unknown[0]}", hint=near(unknown[0], reading.parameters)
+        )
+
+
+def _marts(reading: Reading, content: Content, version: Version, user: User) -> tuple[str, ...]:
+    """The marts the query may mean; a name that is neither mart nor CTE is refused."""
+    visible = visible_marts(content, user)
+    found = sorted(name for name in reading.tables if name in visible)
+    for name in sorted(reading.tables - reading.ctes - set(found)):
+        hint = near(name, visible) or "the catalog lists the marts you may see"
+        raise QueryRefused(f"there is no mart '{name}' for you", hint=hint)
+    built = built_columns(version)
+    for name in found:
+        if name not in built:
+            raise QueryRefused(
+                f"the mart '{name}' is not built in version {version.number}", hint="build first"
+            )
+    if reading.shows_tables:
+        return tuple(sorted(set(visible) & built.keys()))
+    return tuple(found)
+
+
+def _measured(mart: Mart) -> list[str]:
+    return [measure.expr for measure in mart.measures.values() if measure.agg and measure.expr]
+
+
+def _columns(reading: Reading, views: tuple[View, ...]) -> list[str]:
+    return [
+        f"{view.mart}.{name}"
+        for view in views
+        for name in view.columns
+        if reading.every_column or name.lower() in reading.columns
+    ]
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Reads an entitlement mart as it is, before the question: rules are never asked through views."""
+
+    pool: Pool
+    snapshot: Snapshot
+
+    def __call__(self, mart: str, column: str, predicate: str) -> tuple[object, ...]:
+        """The distinct values of the column where the predicate holds, one more than rules may list."""
+        table = f'"{self.snapshot.aliases[mart]}"."{mart}"'
+        kept = f'({predicate}) AND "{column}" IS NOT NULL'
+        sql = f'SELECT DISTINCT "{column}" FROM {table} WHERE {kept} ORDER BY 1'
+        run = Run(sql, (), LOOKUP_LIMIT + 1, None)
+        try:
+            found = self.pool.look_up(self.snapshot, run, PARSE_SECONDS, QUEUE_SECONDS)
+        except EngineFailure as failure:
+            hint = "try again in a moment"
+            raise QueryStopped(f"the entitlements in '{mart}' could not be read", hint=hint) from failure
+        return tuple(found.column(0).to_pylist())
