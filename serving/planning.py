@@ -20,6 +20,7 @@ from serving.governance.access import View, governed_view, visible_marts
 from serving.governance.aggregate_only import aggregate_only
 from serving.governance.entitlements import LOOKUP_LIMIT, Built
 from serving.governance.names import parse_question, table_names
+from serving.governance.refusal import NotAllowed, Reason
 from serving.governance.row_rules import asks_for_address
 from serving.governance.screen import screen
 from serving.governance.tree import Reading, read_tree
@@ -92,11 +93,11 @@ class Planner:
         return known[1]
 
     def _plan(self, sql: str, user: User, content: Content, pinned: Pinned, parameters: Parameters) -> Plan:
-        text = screen(sql).strip().rstrip(";")
+        text = screen(sql)
         reading = self._reading(text)  # first: it bounds what the slower parser has to read
         if _names(text) != reading.tables:  # the two parsers see different tables: trust neither
             hint = "write it more plainly, names without quotes"
-            raise QueryRefused("the query can be read in two ways", hint=hint)
+            raise NotAllowed(Reason.TWO_READINGS, "the query can be read in two ways", hint=hint)
         _check_parameters(reading, parameters)
         marts = _marts(reading, content, pinned.version, user)
         views = tuple(self.view(mart, user, content, pinned) for mart in marts)
@@ -198,7 +199,7 @@ def _marts(reading: Reading, content: Content, version: Version, user: User) -> 
     found = sorted(name for name in reading.tables if name in visible)
     for name in sorted(reading.tables - reading.ctes - set(found)):
         hint = near(name, visible) or "the catalog lists the marts you may see"
-        raise QueryRefused(f"there is no mart '{name}' for you", hint=hint)
+        raise NotAllowed(Reason.NAME, f"there is no mart '{name}' for you", hint=hint)
     built = built_columns(version)
     for name in found:
         if name not in built:

@@ -83,7 +83,7 @@ class Pool:
         """The answer; raises EngineFailure, or SnapshotGone. `learn` hears which lane would have fitted."""
 
         def attempt(lane: Lane) -> pa.Table:
-            work = _work(run, seconds, cancel, learn)
+            work = _work(run, seconds, cancel, learn, lambda: self._warm(snapshot, "light"))
             return self.call(snapshot, work, lane=lane, share=share, wait=wait, cancel=cancel)
 
         try:
@@ -118,13 +118,17 @@ class Pool:
 
     def warm(self, snapshot: Snapshot) -> None:
         """Start workers for the snapshot in the background, so that the first question need not wait."""
+        self._warm(snapshot, "light")
+        self._warm(self._nothing, "check")
 
-        def start(wanted: Snapshot, lane: Lane) -> None:
-            with suppress(EngineFailure, SnapshotGone), self._worker(wanted, lane):
+    def _warm(self, snapshot: Snapshot, lane: Lane) -> None:
+        """See in the background that a worker is idle."""
+
+        def start() -> None:
+            with suppress(EngineFailure, SnapshotGone), self._worker(snapshot, lane):
                 pass
 
-        for wanted, lane in ((snapshot, "light"), (self._nothing, "check")):
-            threading.Thread(target=start, args=(wanted, lane), daemon=True).start()
+        threading.Thread(target=start, daemon=True).start()
 
     @contextmanager
     def _worker(self, snapshot: Snapshot, lane: Lane, turn: Turn | None = None) -> Iterator[WorkerProcess]:
@@ -183,7 +187,11 @@ class Pool:
 
 
 def _work(
-    run: Run, seconds: float, cancel: Cancel, learn: Callable[[Lane], None]
+    run: Run,
+    seconds: float,
+    cancel: Cancel,
+    learn: Callable[[Lane], None],
+    replace: Callable[[], None],
 ) -> Callable[[WorkerProcess, Turn], pa.Table]:
     """Runs the question on a worker; its time counts from the first worker it gets."""
     until: float | None = None
@@ -196,6 +204,7 @@ def _work(
             learn("heavy")
             if turn.lane == "light" and turn.demote():
                 worker.renice()
+                replace()  # the next light question must not wait for a process to start
             elif turn.lane == "light":
                 watch.gives_way = turn.wanted()
                 return watch.gives_way

@@ -10,6 +10,7 @@ import queue
 import resource
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -35,6 +36,12 @@ _BIND = (
 )
 _MEMORY = (duckdb.OutOfMemoryException, MemoryError)
 _BROKEN = (duckdb.InternalException, duckdb.FatalException)
+_SAID = {
+    "INTERRUPT Error": duckdb.InterruptException,
+    "Out of Memory Error": duckdb.OutOfMemoryException,
+    "INTERNAL Error": duckdb.InternalException,
+    "FATAL Error": duckdb.FatalException,
+}
 
 
 class AnswerTooLarge(Exception):
@@ -123,7 +130,7 @@ class _Worker:
         sink = _Answer(self.pipe, names, message["bytes"])
         try:
             with pa.ipc.new_stream(sink, reader.schema) as writer:
-                for batch in reader:
+                for batch in _batches(reader):
                     writer.write_batch(batch)
         except (duckdb.Error, MemoryError, pa.ArrowException, AnswerTooLarge) as error:
             if isinstance(error, _BROKEN):
@@ -181,6 +188,16 @@ class _Answer:
 
     def close(self) -> None:
         """The pipe stays open for the next question."""
+
+
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """What the reader reads; in the middle of an answer Arrow tells the engine's failures as OSErrors."""
+    try:
+        yield from reader
+    except OSError as error:
+        text = str(error)
+        kinds = (kind for said, kind in _SAID.items() if text.startswith(said))
+        raise next(kinds, duckdb.DataError)(text) from error
 
 
 def _table(pipe: "Connection[Any, Any]") -> pa.Table:
