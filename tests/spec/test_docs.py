@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reverse_etl.__main__ import app as sync_commands
-from serving.cli import app as serving_commands
+from serving.__main__ import app as serving_commands
 from serving.project import check_project
 from tests.conftest import ROOT
 
