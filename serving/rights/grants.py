@@ -96,7 +96,7 @@ def grants(content: Content, mart: str, held: tuple[Holding, ...]) -> tuple[Gran
     found = []
     for holding in held:
         role = content.policy.roles[holding.role]
-        if mart in role.marts or "*" in role.marts:
+        if _names_of(content, mart) & set(role.marts):
             words = f"{holding.role} {'names it' if mart in role.marts else 'reads every mart'}"
             found.append(Grant(holding.role, (Step(words, role._at), *holding.steps)))
     return tuple(found)
@@ -110,8 +110,13 @@ def roles_granting(content: Content, mart: str) -> tuple[str, ...]:
     return tuple(
         name
         for name in roles
-        if any({mart, "*"} & set(roles[chain[-1]].marts) for chain in _chains(roles, (name,)))
+        if any(_names_of(content, mart) & set(roles[chain[-1]].marts) for chain in _chains(roles, (name,)))
     )
+
+
+def _names_of(content: Content, mart: str) -> set[str]:
+    """The words of a role that grant the mart: `*` grants none that comes with the program."""
+    return {mart} if content.marts[mart].built_in else {mart, "*"}
 
 
 def attributes(policy: Policy, user: User) -> tuple[AttributeValue, ...]:

@@ -22,7 +22,13 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 def test_every_command_that_the_readme_names_exists() -> None:
     known = {
         "serving": {
-            command.name or command.callback.__name__ for command in serving_commands.registered_commands
+            *(command.name or command.callback.__name__ for command in serving_commands.registered_commands),
+            *(group.name for group in serving_commands.registered_groups),
+            *(
+                command.name
+                for group in serving_commands.registered_groups
+                for command in group.typer_instance.registered_commands
+            ),
         },
         "reverse_etl": {
             command.name or command.callback.__name__ for command in sync_commands.registered_commands

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from serving import Project, open_project
+from serving.access import explain_user
 from serving.errors import ContentInvalid, QueryRefused
 from tests.conftest import SHOP, write_files
 
@@ -58,6 +59,8 @@ def test_the_audit_is_granted_by_name_only(project: Project) -> None:
     for user in (STEWARD, "emil@example.com"):
         with pytest.raises(QueryRefused, match="no mart 'sluice_audit' for you"):
             project.ask("from sluice_audit", user=user)
+    (entry,) = explain_user(project, project.user(STEWARD), "sluice_audit").marts
+    assert (entry.granted, entry.offered_by) == (False, ("auditor",))
     assert project.ask("show tables", user=AUDITOR).table.to_pylist() == [{"name": "sluice_audit"}]
 
 
