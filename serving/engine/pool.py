@@ -19,6 +19,7 @@ from serving.engine.wire import Message
 R = TypeVar("R")
 ATTEMPTS = 3  # a worker may die under an innocent question: reads are idempotent, so it runs again
 STALE = 10.0  # idle seconds after which a worker of an older snapshot leaves
+OLDER = 3  # workers more than light slots: people ask by turns what serves now and older versions
 CHECKER = Size(memory_mb=500, address_space_mb=4_000, threads=1)
 _NOBODY = Share("", 1_000_000, 0)
 
@@ -151,7 +152,7 @@ class Pool:
             if fits:
                 self._idle.remove(fits[-1])
                 return fits[-1].worker
-            self._trim(lane, max(0, self.lanes.slots[lane] - self.lanes.counts()[lane]))
+            self._trim(lane, max(0, self._room(lane) - self.lanes.counts()[lane]))
             return None
 
     def _give_back(self, worker: WorkerProcess | None, lane: Lane) -> None:
@@ -167,7 +168,11 @@ class Pool:
                     i for i in self._idle if i.lane != "check" and i.worker.snapshot is not worker.snapshot
                 ]
                 self._drop([idle for idle in older if idle.since < time.monotonic() - STALE])
-            self._trim(lane, self.lanes.slots[lane])
+            self._trim(lane, self._room(lane))
+
+    def _room(self, lane: Lane) -> int:
+        """Workers of a lane: one for each slot, and some more for versions that are asked by turns."""
+        return self.lanes.slots[lane] + (OLDER if lane == "light" else 0)
 
     def _trim(self, lane: Lane, keep: int) -> None:
         """Let the idle workers of the lane leave that waited longest."""

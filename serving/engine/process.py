@@ -216,15 +216,17 @@ class WorkerProcess:
     def _wait(self, watch: Watch) -> bytes:
         """The next frame; interrupts the question when its time is up, kills the worker after the grace."""
         try:
-            while not self.pipe.poll(_LOOK):
-                if watch.interrupted is None and watch.over():
+            while True:
+                ready = self.pipe.poll(_LOOK)
+                if watch.over():  # said again and again: what is not running yet hears no interrupt
+                    watch.interrupted = watch.interrupted or time.monotonic()
                     send(self.pipe, {"op": "cancel", "number": self._number})
-                    watch.interrupted = time.monotonic()
-                elif watch.interrupted is not None and time.monotonic() > watch.interrupted + GRACE:
+                if ready:
+                    return self.pipe.recv_bytes()
+                if watch.interrupted is not None and time.monotonic() > watch.interrupted + GRACE:
                     self.kill()
                     raise EngineFailure("stopped", "killed")
                 watch.look()
-            return self.pipe.recv_bytes()
         except (EOFError, OSError) as error:
             self.kill()
             raise EngineFailure("crashed", "the worker died") from error
