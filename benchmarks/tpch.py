@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--users", default="steward@example.com")
+    parser.add_argument("--users", default="steward@example.com,germany@example.com")
     options = parser.parse_args()
     project = opened(options.scale)
     first_answer(project, options.rounds)

@@ -13,6 +13,7 @@ from serving.ask import Door, Question
 from serving.audit import Audit
 from serving.content.load import read_content
 from serving.content.model import Content
+from serving.content.policy import Policy
 from serving.engine.pool import Pool
 from serving.engine.process import Cancel, Parameters, Run, Snapshot
 from serving.errors import ContentInvalid, NotPublished, Problem
@@ -32,6 +33,8 @@ from serving.rights.grants import everybody
 from serving.rights.table import access_table
 from serving.semantic.check import semantic_problems
 from serving.store import Store, utc_now
+
+KNOWN = 10_000  # people remembered at most
 
 
 def check_project(root: Path) -> tuple[Content, Graph, list[Problem]]:
@@ -67,6 +70,7 @@ class Project:
         self._pool = Pool()
         self._door = Door(self._pool, self.audit, _mask_key(var))
         self._pinned: dict[int, Pinned] = {}
+        self._known: tuple[Policy, dict[str, User]] = (self.content.policy, {})  # people found so far
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -120,7 +124,12 @@ class Project:
 
     def user(self, email: str) -> User:
         """The person of that e-mail; raises UnknownUser."""
-        return find_user(self.content.policy, email)
+        policy, known = self._known
+        if policy is not self.content.policy or len(known) > KNOWN:
+            self._known = policy, known = self.content.policy, {}
+        if email not in known:
+            known[email] = find_user(policy, email)
+        return known[email]
 
     def visible_marts(self, user: User) -> tuple[str, ...]:
         """The names of the marts that the user may read."""

@@ -73,6 +73,15 @@ class Lanes:
                         turns.remove(mine)
                 self._change.notify_all()
 
+    def defer(self, turn: Turn, wait: float, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Let the turn wait for the heavy lane, in the order in which it came; raises as `turn` does."""
+        with self._change:
+            self._running.remove(turn)
+            turn.lane = "heavy"
+            self._waiting.append(turn)
+            self._change.notify_all()
+        self._wait(turn, time.monotonic() + wait, cancelled)
+
     def counts(self) -> Mapping[Lane, int]:
         """How many questions run in each lane."""
         with self._change:

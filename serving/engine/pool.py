@@ -83,14 +83,8 @@ class Pool:
     ) -> pa.Table:
         """The answer; raises EngineFailure, or SnapshotGone. `learn` hears which lane would have fitted."""
 
-        def attempt(lane: Lane) -> pa.Table:
-            work = _work(run, seconds, cancel, learn, lambda: self._warm(snapshot, "light"))
-            return self.call(snapshot, work, lane=lane, share=share, wait=wait, cancel=cancel)
-
-        try:
-            return attempt(lane)
-        except _GaveWay:
-            return attempt("heavy")
+        work = _work(run, seconds, cancel, learn, lambda: self._warm(snapshot, "light"))
+        return self.call(snapshot, work, lane=lane, share=share, wait=wait, cancel=cancel)
 
     def call(
         self,
@@ -107,15 +101,18 @@ class Pool:
         A worker that dies under its question is replaced, and the question runs again.
         """
         cancelled = (cancel or Cancel()).event.is_set
+        crashes = 0
         with self.lanes.turn(lane, share, wait, cancelled) as turn:
-            for attempt in range(ATTEMPTS):
+            while True:
                 try:
                     with self._worker(snapshot, turn.lane, turn) as worker:
                         return work(worker, turn)
+                except _GaveWay:
+                    self.lanes.defer(turn, wait, cancelled)
                 except EngineFailure as failure:
-                    if failure.kind != "crashed" or attempt == ATTEMPTS - 1 or self._closed:
+                    crashes += 1
+                    if failure.kind != "crashed" or crashes == ATTEMPTS or self._closed:
                         raise
-        raise AssertionError("the last attempt returns or raises")
 
     def warm(self, snapshot: Snapshot) -> None:
         """Start workers for the snapshot in the background, so that the first question need not wait."""
@@ -198,12 +195,14 @@ def _work(
     learn: Callable[[Lane], None],
     replace: Callable[[], None],
 ) -> Callable[[WorkerProcess, Turn], pa.Table]:
-    """Runs the question on a worker; its time counts from the first worker it gets."""
+    """Runs the question on a worker; its time counts from the first worker of its turn."""
     until: float | None = None
 
     def work(worker: WorkerProcess, turn: Turn) -> pa.Table:
         nonlocal until
         until = until or time.monotonic() + seconds
+        if time.monotonic() > until:
+            raise EngineFailure("stopped", "its first worker died, and its time is up")
 
         def slow() -> bool:
             learn("heavy")
@@ -220,9 +219,10 @@ def _work(
             table = worker.run(run, watch)
         except EngineFailure as failure:
             if watch.gives_way and failure.kind == "stopped":
+                until = None
                 raise _GaveWay from failure
             raise
-        if watch.slow is not None:
+        if time.monotonic() < watch.slow_at:
             learn("light")
         return table
 

@@ -229,6 +229,8 @@ class WorkerProcess:
                 watch.look()
         except (EOFError, OSError) as error:
             self.kill()
+            if watch.interrupted is not None:  # it was to end anyhow
+                raise EngineFailure("stopped", "the worker died") from error
             raise EngineFailure("crashed", "the worker died") from error
 
     def kill(self) -> None:

@@ -62,6 +62,7 @@ def attributes_of(tree: exp.Expr) -> set[str]:
 
 
 @lru_cache(maxsize=2_000)
+@lru_cache(maxsize=2_000)
 def asks_for_address(where: str) -> bool:
     """Whether the rule compares with user.email, so that no two people can share what it gives."""
     return BUILT_IN in attributes_of(parse_rule(where))
