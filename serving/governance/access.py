@@ -85,18 +85,17 @@ def governed_view(
     if not seen:
         raise QueryRefused(f"every column of '{mart}' is hidden from you", hint=_ASK)
     rules = _Rules(content, mart, built, user, lookup, frozenset(types.keys() - set(seen)))
-    body = exp.select(*(_column(mart, name, types[name], masks, mask_key) for name in seen))
-    body = body.from_(raw_table(mart))
+    applied = [rule for rule in content.policy.rows if rule.mart == mart and not _exempt(rule, user)]
+    bound = [rules.bound(rule) for rule in applied]
+    kept = [each.predicate for each in bound]
+    columns = [_column(mart, name, types[name], masks, mask_key) for name in seen]
+    body = exp.select(*(_within(column, types[column.alias_or_name], kept) for column in columns))
+    body = body.from_(raw_table(mart)).where(*kept)
     shown = exp.select(*(_column(mart, name, types[name], masks, None) for name in seen))
-    shown = shown.from_(exp.to_identifier(mart))
-    policies: list[str] = []
+    shown = shown.from_(exp.to_identifier(mart)).where(*(each.shown for each in bound))
+    policies = [each.said for each in bound]
     unsaid = [f"column {mart}.{name}: hide" for name, mask in masks.items() if mask == "hide"]
-    for rule in content.policy.rows:
-        if rule.mart == mart and not set(rule.exempt) & set(user.roles):
-            bound = rules.bound(rule)
-            body, shown = body.where(bound.predicate), shown.where(bound.shown)
-            policies.append(bound.said)
-            unsaid += bound.unsaid
+    unsaid += [words for each in bound for words in each.unsaid]
     aggregate = aggregate_rule(content, mart, user)
     if aggregate is not None:
         counted = f" {aggregate.of or 'rows'}" if aggregate.of is None or aggregate.of in seen else ""
@@ -157,6 +156,23 @@ def _column(mart: str, name: str, kind: str, masks: Mapping[str, Mask], mask_key
         return exp.alias_(masked(column, kind, masks[name], mask_key), name, quoted=True)
     except RuleInvalid as error:
         raise QueryRefused(f"'{mart}.{name}' cannot be masked: {error}", hint=_ASK) from error
+
+
+def _within(column: exp.Expr, kind: str, kept: list[exp.Expr]) -> exp.Expr:
+    """The column, NULL in rows that the rules hide, where the engine might look at it too early.
+
+    DuckDB 2.0 reads a field of a struct, and casts it, while it scans: before any filter, and below
+    SECURE VIEWs and LIMITs too (optimizer `unused_columns`). A cast that fails would print the
+    hidden value; a NULL cannot fail.
+    """
+    if not kept or not any(word in kind for word in ("STRUCT(", "UNION(", "VARIANT")):
+        return column
+    case = exp.Case().when(exp.and_(*kept), column.unalias().copy())
+    return exp.alias_(case, column.alias_or_name, quoted=True)
+
+
+def _exempt(rule: RowRule, user: User) -> bool:
+    return bool(set(rule.exempt) & set(user.roles))
 
 
 @dataclass(frozen=True)

@@ -1,174 +1,193 @@
-"""Promise 1 as a property: a governed answer equals the same query on a physically filtered,
-masked copy in plain DuckDB: rows, types, headers, or the class of the error.
+"""Promise 1: governed(query, everything) == query(a copy that holds only what the person may see).
 
-Hidden cells hold POISON, which also breaks every cast; it may appear nowhere.
+Rows, names, types, order where ordered, or the class of the failure; with poison in every hidden cell,
+which may stand in no answer, header, failure, receipt, audit entry or log. docs/oracle.md says more.
+SLUICE_ORACLE_QUERIES and SLUICE_ORACLE_SEED make it longer, or different.
 """
 
-import hashlib
-from collections.abc import Iterator
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
-import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving import Project, open_project
-from serving.errors import QueryFailed, QueryRefused
+from serving import open_project
 from tests.conftest import SHOP, write_files
+from tests.oracle.choices import Choices, replayed, seeded, shrunk
+from tests.oracle.corpus import read_corpus
+from tests.oracle.generate import question, schema_of
+from tests.oracle.judge import BAD, Tally
+from tests.oracle.outcome import Asked
+from tests.oracle.run import Job, Judge, asking, run_all
+from tests.oracle.scan import left_behind
+from tests.oracle.tables import Schema
+from tests.projects.tpch.make import make
 
-KEY = "a-key-for-tests"
-EMIL = "emil@example.com"
-
-
-def masked(email: str) -> str:
-    """The keyed hash, written down a second time and independently of the product."""
-    inner = hashlib.sha256((KEY + email).encode()).hexdigest()
-    return hashlib.sha256((KEY + inner).encode()).hexdigest()[:32]
-
-
-@pytest.fixture(scope="module")
-def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    folder = tmp_path_factory.mktemp("governed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLUICE_MASK_KEY", KEY)
-        project = open_project(write_files(folder / "models", SHOP), var=folder / "var")
-    project.build()
-    yield project
-    project.close()
+ROOT = Path(__file__).parent.parent
+ADVERSARY = ROOT / "oracle" / "adversary"
+TPCH = ROOT / "projects" / "tpch"
+QUERIES = int(os.environ.get("SLUICE_ORACLE_QUERIES", "20000"))
+SEED = int(os.environ.get("SLUICE_ORACLE_SEED", "1"))
+PROCESSES = 2
+BATCHES = 2  # jobs a person, so that no process waits for the other's last person
 
 
 @pytest.fixture(scope="module")
-def copy() -> Iterator[duckdb.DuckDBPyConnection]:
-    """What Emil may see, as plain tables and nothing else."""
-    connection = duckdb.connect(":memory:")
-    connection.execute(
-        """create table orders
-        (id bigint, customer_id bigint, region varchar, amount decimal(12,2), note varchar, day date);
-        insert into orders values
-        (1,1,'EMEA',10.50,'ten','2026-01-05'), (2,1,'EMEA',4.50,'four','2026-01-20'),
-        (3,2,'EMEA',100.00,'big','2026-02-03');
-        create table kept (customer_id bigint, region varchar, email varchar);
-        -- the planner may know of a null mask that it is null: whether a cast that fails is met before
-        -- or after a filter that keeps nothing is the planner's choice, not the policy's
-        create view customers as select *, null::varchar as phone from kept"""
-    )
-    for number, email in ((1, "one@example.com"), (2, "two@example.com")):
-        connection.execute("insert into kept values (?, 'EMEA', ?)", [number, masked(email)])
-    yield connection
-    connection.close()
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], tuple[Path, list[str]]]:
+    """Build a project once: its state folder, and its people."""
+    done: dict[Path, tuple[Path, list[str]]] = {}
+
+    def build(models: Path) -> tuple[Path, list[str]]:
+        if models not in done:
+            var = tmp_path_factory.mktemp("oracle") / "var"
+            project = open_project(models, var=var)
+            project.build()
+            done[models] = var, [user.email for user in project.people()]
+            project.close()
+        return done[models]
+
+    return build
 
 
-COLUMNS = ["id", "customer_id", "region", "amount", "note", "day"]
-FAILING = ["note::int", "note::date", "1 // (amount - 7)::int", "strptime(note, '%Y')", "region::double"]
-SCALARS = [*COLUMNS, "amount * 2", "upper(note)", "length(region)", "day + interval 1 day", "note || region"]
-PREDICATES = [
-    "amount > 5",
-    "region = 'AMER'",
-    "region <> 'EMEA'",
-    "note like 'POISON%'",
-    "note::int > 0",
-    "try_cast(note as int) is null",
-    "id in (select customer_id from customers)",
-    "exists (from customers c where c.customer_id = o.customer_id and c.phone is not null)",
-    "amount > (select avg(amount) from orders)",
-    "regexp_matches(note, '^[a-z]+$')",
-    "day between date '2026-01-01' and date '2026-02-28'",
-    "not (amount is null)",
-    "strptime(note, '%Y') is not null",
-]
-AGGREGATES = [
-    "count(*)",
-    "sum(amount)",
-    "max(note)",
-    "min(note::int)",
-    "avg(amount)",
-    "count(distinct region)",
-]
-TABLES = [
-    "orders o",
-    "orders o join customers c using (customer_id)",
-    "orders o left join customers c on c.customer_id = o.customer_id",
-    "(select * from orders) o",
-    "(select * from orders where note::int is null) o",
-    "(select * from orders union all select * from orders) o",
-    "orders o semi join customers c on o.customer_id = c.customer_id",
-]
+def total(jobs: list[Job], capsys: pytest.CaptureFixture[str]) -> Tally:
+    """Run the jobs, say how they ended, and let nothing pass that should not."""
+    found = Tally()
+    for _, tally in run_all(jobs, PROCESSES):
+        found.merge(tally)
+    with capsys.disabled():
+        print(f"\n{found}")
+    return found
 
 
-@st.composite
-def questions(draw: st.DrawFn) -> str:
-    table = draw(st.sampled_from(TABLES))
-    scalar = st.sampled_from(SCALARS + FAILING)
-    where = " and ".join(draw(st.lists(st.sampled_from(PREDICATES), max_size=2)))
-    predicate = f" where {where}" if where else ""
-    shape = draw(st.sampled_from(["plain", "grouped", "window", "cte", "setop"]))
-    chosen = [
-        f"o.{name}" if name in COLUMNS else name for name in draw(st.lists(scalar, min_size=1, max_size=3))
-    ]
-    if "join customers" in table and "semi" not in table:
-        chosen = [draw(st.sampled_from(["c.email", "c.phone", "o.id", "o.note::int", "c.salary", "c.*"]))]
-        predicate = draw(st.sampled_from(["", " where c.email like '%@%'", " where c.phone is null"]))
-    select = ", ".join(chosen)
-    if shape == "grouped":
-        aggregates = ", ".join(draw(st.lists(st.sampled_from(AGGREGATES), min_size=1, max_size=2)))
-        having = draw(st.sampled_from(["", " having count(*) > 1", " having max(note)::int > 0"]))
-        rest = f"from {table}{predicate} group by all{having} order by all"
-        return f"select {aggregates}, o.customer_id % 2 as odd {rest}"
-    if shape == "window":
-        running = "sum(o.amount) over (order by o.id, o.note::varchar) as running"
-        return f"select o.id, {running} from {table}{predicate} order by all"
-    if shape == "cte":
-        return (
-            f"with orders as (select * from orders where id < 3) select count(*) as n from {table}{predicate}"
-        )
-    if shape == "setop":
-        return f"select o.id from {table}{predicate} intersect select customer_id from customers order by all"
-    limit = draw(st.sampled_from(["", " limit 2"]))
-    return f"select {select} from {table}{predicate} order by all{limit}"
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sql=questions())
-def test_a_governed_answer_equals_the_filtered_copy(
-    governed: Project, copy: duckdb.DuckDBPyConnection, sql: str
+@pytest.mark.timeout(1_200 + QUERIES // 10)
+def test_generated_questions_cannot_tell_the_two_worlds_apart(
+    built: Callable[[Path], tuple[Path, list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = ask(governed, sql)
-    assert "POISON" not in repr(outcome).replace("'POISON%'", ""), sql
-    assert outcome in plain_outcomes(copy, sql), sql
+    var, people = built(ADVERSARY)
+    known = tuple(read_corpus(ROOT / "oracle" / "found.sql"))
+    each = -(-QUERIES // (len(people) * BATCHES))
+    jobs = [
+        Job(ADVERSARY, var, email, known if batch == 0 else (), each, SEED * 1_000 + number * BATCHES + batch)
+        for number, email in enumerate(people)
+        for batch in range(BATCHES)
+    ]
+    found = total(jobs, capsys)
+    assert found.clean, str(found)
+    answered = found.kinds["equal"] / sum(found.kinds.values())
+    assert answered > 0.6, f"only {answered:.0%} of the questions could be answered: mend the grammar"
+    assert found.kinds["both failed"] > QUERIES / 100, "too few questions fail to say anything about failures"
 
 
-def ask(project: Project, sql: str) -> object:
-    try:
-        table = project.ask(sql, user=EMIL).table
-    except QueryFailed as failure:
-        assert "POISON" not in str(failure).replace("'POISON%'", "")
-        return "failed"
-    except QueryRefused:
-        return "refused"
-    return table.column_names, [str(kind) for kind in table.schema.types], table.to_pylist()
+@pytest.mark.timeout(600)
+def test_tpc_h_answers_alike_for_everybody(
+    built: Callable[[Path], tuple[Path, list[str]]],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if shutil.which("tpchgen-cli") is None and not os.environ.get("TPCH_DATA"):
+        pytest.skip("tpchgen-cli is not installed: pip install -r tests/requirements.txt")
+    if not os.environ.get("TPCH_DATA"):
+        scale = float(os.environ.get("SLUICE_TPCH_SCALE", "0.1"))
+        monkeypatch.setenv("TPCH_DATA", str(make(tmp_path_factory.mktemp("tpch"), scale)))
+    var, people = built(TPCH / "models")
+    queries = tuple(Asked(path.read_text("utf-8")) for path in sorted((TPCH / "queries").glob("q*.sql")))
+    found = total([Job(TPCH / "models", var, email, queries) for email in people], capsys)
+    assert found.clean, str(found)
+    # a hidden column that one of them reads does not exist in either world
+    assert found.kinds["equal"] + found.kinds["both refused"] == 22 * len(people), str(found)
+    assert found.kinds["both refused"] < len(people), str(found)
 
 
-def plain_outcomes(copy: duckdb.DuckDBPyConnection, sql: str) -> list[object]:
-    """The copy's outcome; where an expression can fail, also that of its other plans.
+@pytest.mark.timeout(300)
+def test_every_attack_is_refused_or_answers_as_the_copy_does(
+    built: Callable[[Path], tuple[Path, list[str]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = write_files(tmp_path / "models", SHOP)
+    var, _ = built(models)
+    own = next((var / "marts").glob("orders-*.duckdb"))
+    lines = (ROOT / "attacks.txt").read_text("utf-8").splitlines()
+    attacks = tuple(
+        Asked(line.encode().decode("unicode_escape") if "\\u" in line else line.replace("{own}", str(own)))
+        for line in lines
+        if line and not line.startswith("#")
+    )
+    jobs = [Job(models, var, email, attacks) for email in ("emil@example.com", "nobody@example.com")]
+    found = total(jobs, capsys)
+    assert found.clean, str(found)
 
-    Whether a failing cast is met before a filter that drops the row is the planner's choice, and
-    it chooses by statistics. Each of these outcomes speaks of the copy's rows only.
-    """
-    outcomes = [plain(copy, sql)]
-    if any(expression in sql for expression in [*FAILING, "min(note::int)", "note::int", "strptime"]):
-        every = ",".join(name for (name,) in copy.execute("from duckdb_optimizers()").fetchall())
-        for setting in ("statistics_propagation", "statistics_propagation,filter_pushdown", every):
-            copy.execute(f"set disabled_optimizers = '{setting}'")
-            outcomes.append(plain(copy, sql))
-        copy.execute("reset disabled_optimizers")
-    return outcomes
+
+@pytest.fixture(scope="module")
+def masked(
+    built: Callable[[Path], tuple[Path, list[str]]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Schema, Judge]]:
+    """One person's two worlds in this process."""
+    var, _ = built(ADVERSARY)
+    project = open_project(ADVERSARY, var=var)
+    schema = schema_of(project)
+    with asking(project, "masked@example.com", tmp_path_factory.mktemp("masked") / "world") as (_, judge):
+        project.close()
+        yield schema, judge
 
 
-def plain(connection: duckdb.DuckDBPyConnection, sql: str) -> object:
-    try:
-        table = connection.sql(sql).to_arrow_table()
-    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
-        return "refused"
-    except duckdb.Error:
-        return "failed"
-    return table.column_names, [str(kind) for kind in table.schema.types], table.to_pylist()
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_hypothesis_finds_no_question_either(masked: tuple[Schema, Judge], data: st.DataObject) -> None:
+    schema, judge = masked
+    asked = question(Choices(lambda n: data.draw(st.integers(0, n - 1))), schema)
+    verdict = judge(asked)
+    assert verdict.kind not in BAD, str(verdict)
+
+
+def test_a_forgotten_mask_is_found_and_made_small(
+    built: Callable[[Path], tuple[Path, list[str]]], tmp_path: Path
+) -> None:
+    """The oracle itself: where the product forgets one rule, few questions suffice to notice."""
+    var, _ = built(ADVERSARY)
+    weaker = tmp_path / "models"
+    shutil.copytree(ADVERSARY, weaker)
+    policy = weaker / "policies" / "access.yml"
+    text = policy.read_text("utf-8")
+    policy.write_text(text.replace("mask: {bucket: 10}", "mask: {bucket: 5}"), "utf-8")
+    assert policy.read_text("utf-8") != text
+    project = open_project(ADVERSARY, var=var)
+    schema = schema_of(project)
+    with asking(project, "masked@example.com", tmp_path / "world", asked_of=weaker) as (_, judge):
+        project.close()
+        made = (seeded(seed) for seed in range(2_000))
+        first = next(c for c in made if judge(question(c, schema)).kind in BAD)
+        small = shrunk(first.made, lambda choices: judge(question(replayed(choices), schema)).kind in BAD)
+        asked = question(replayed(small), schema)
+    assert "sales" in asked.sql
+    assert len(asked.sql) < 40, asked.sql
+
+
+def test_a_forgotten_row_rule_lets_poison_out(
+    built: Callable[[Path], tuple[Path, list[str]]], tmp_path: Path
+) -> None:
+    var, _ = built(ADVERSARY)
+    weaker = tmp_path / "models"
+    shutil.copytree(ADVERSARY, weaker)
+    policy = weaker / "policies" / "access.yml"
+    policy.write_text(policy.read_text("utf-8").replace("rate > 100", "rate > -100"), "utf-8")
+    project = open_project(ADVERSARY, var=var)
+    with asking(project, "ent@example.com", tmp_path / "world", asked_of=weaker) as (_, judge):
+        project.close()
+        assert judge(Asked("select day from rates")).kind == "poison"
+        assert judge(Asked("select count(*) from rates")).kind == "mismatch"
+        assert judge(Asked("select 1 from rates where day > date '9000-01-01'")).kind == "mismatch"
+
+
+def test_poison_that_is_left_behind_is_found_and_peoples_own_words_are_not(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "audit.sqlite")) as audit:
+        audit.execute("create table entries (text, reason)")
+        audit.execute("insert into entries values ('select POISONmine', 'cannot cast POISON77')")
+        audit.commit()
+    (tmp_path / "worker.log").write_text("rows of 6660666000012 were read\n")
+    found = left_behind(tmp_path, "select POISONmine")
+    assert found == ["audit.sqlite entries: poison77", "worker.log: 6660666000012"]
