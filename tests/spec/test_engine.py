@@ -221,9 +221,9 @@ def test_files_that_are_gone_are_told_from_a_worker_that_crashed(tmp_path: Path)
 def test_each_snapshot_has_workers_of_its_own_and_no_more_than_fit(snapshot: Snapshot) -> None:
     pool = Pool(lanes=Lanes({"check": 1, "light": 1, "heavy": 1}))
     other = Snapshot.of(99, snapshot.paths, "UTC")
-    old = pool.call(snapshot, lambda worker, _: worker.process, wait=5)
-    assert pool.call(snapshot, lambda worker, _: worker.process, wait=5) is old
-    new = pool.call(other, lambda worker, _: worker.process, wait=5)
+    old = pool.call(snapshot, lambda worker, _: worker.process, lane="heavy", wait=5)
+    assert pool.call(snapshot, lambda worker, _: worker.process, lane="heavy", wait=5) is old
+    new = pool.call(other, lambda worker, _: worker.process, lane="heavy", wait=5)
     assert new.pid != old.pid
     assert old.wait(5) != 0
     assert new.poll() is None

@@ -177,7 +177,7 @@ def test_heavy_questions_beyond_their_lane_wait_for_it_and_never_block_light_one
     for cancel in cancels:
         cancel.set()
     for question in crowd:
-        stopped(question)
+        assert stopped(question).problem == "the query was cancelled"
 
 
 def test_the_same_heavy_question_starts_in_its_lane_the_next_time(
@@ -246,14 +246,16 @@ def test_a_cancel_ends_anything_within_the_grace_and_the_worker_is_replaced(
 def test_a_cancel_reaches_a_question_that_still_waits_for_its_turn(
     project: Project, threads: ThreadPoolExecutor
 ) -> None:
-    turns, running, waiting = lanes(project, light=1, heavy=1), Cancel(), Cancel()
-    first = endless(project, threads, AMY, running)
-    second = threads.submit(project.ask, "select 1", user=AMY, cancel=waiting)
-    until(lambda: where(turns, AMY) == (1, 1))
+    turns, running, waiting = lanes(project, light=2, heavy=2), Cancel(), Cancel()
+    two = [endless(project, threads, EMIL, running) for _ in range(2)]
+    until(lambda: where(turns, EMIL) == (2, 0))
+    third = threads.submit(project.ask, "select 1", user=EMIL, cancel=waiting)
+    until(lambda: where(turns, EMIL) == (2, 1))
     waiting.set()
-    stopped(second)
+    stopped(third)
     running.set()
-    stopped(first)
+    for question in two:
+        stopped(question)
 
 
 def test_a_value_that_fails_late_in_a_large_answer_is_told_and_the_worker_lives(project: Project) -> None:
