@@ -14,7 +14,8 @@ build: $(VENV)/runtime  ## build, test and publish the marts of models/
 	$(BIN)/python -m serving build
 
 test: $(VENV)/development  ## every test; skips say why
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: $(VENV)/development  ## format, lint, types, import directions, content
 	$(BIN)/ruff format --check .

@@ -8,9 +8,8 @@ import argparse
 import os
 import socket
 import sys
-import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
@@ -105,17 +104,11 @@ def _states() -> tuple[ChildState, ...]:
     return tuple(child.state() for child in CHILDREN)
 
 
-def _warm_up() -> None:
-    """Start a query worker before the first question needs it."""
-    with suppress(SluiceError):
-        PROJECT.explain("select 1", user=PROJECT.people()[0])
-
-
 @asynccontextmanager
 async def _lifespan(_: st.App) -> AsyncIterator[None]:
     for child in CHILDREN:
         child.start()
-    threading.Thread(target=_warm_up, daemon=True).start()
+    PROJECT.warm()
     port = st.get_option("server.port")
     print(f"\n  {PROJECT.content.project.name}: http://127.0.0.1:{port}\n  Ctrl-C stops it\n", flush=True)
     try:

@@ -70,9 +70,11 @@ class Planner:
         self._readings: dict[str, Reading] = {}
         self._views: dict[Hashable, tuple[Content, View]] = {}
         self._plans: dict[Hashable, tuple[Content, Plan]] = {}
+        self._content: Content | None = None
 
     def plan(self, sql: str, user: User, content: Content, pinned: Pinned, parameters: Parameters) -> Plan:
         """Check the text and bind its names; raises QueryRefused."""
+        self._see(content)
         key = (sql, rights(user, content), _names_of(parameters))
         known = self._plans.get(key)
         if known is not None and known[0] is content and known[1].pinned is pinned:
@@ -83,6 +85,7 @@ class Planner:
 
     def view(self, mart: str, user: User, content: Content, pinned: Pinned) -> View:
         """The user's view of a mart; raises QueryRefused where the policy does not fit the mart."""
+        self._see(content)
         key = (pinned.version.number, mart, rights(user, content))
         known = self._views.get(key)
         if known is None or known[0] is not content:
@@ -91,6 +94,11 @@ class Planner:
             known = (content, governed_view(content, mart, built, user, self.mask_key, lookup))
             _keep(self._views, key, known)
         return known[1]
+
+    def _see(self, content: Content) -> None:
+        """Forget what was made for content that was replaced."""
+        if content is not self._content:
+            self._views, self._plans, self._content = {}, {}, content
 
     def _plan(self, sql: str, user: User, content: Content, pinned: Pinned, parameters: Parameters) -> Plan:
         text = screen(sql)

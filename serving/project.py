@@ -71,16 +71,18 @@ class Project:
         self._door = Door(self._pool, self.audit, _mask_key(var))
         self._pinned: dict[int, Pinned] = {}
         self._known: tuple[Policy, dict[str, User]] = (self.content.policy, {})  # people found so far
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
 
     def refresh(self) -> None:
         """Read the content again if a file changed; broken files leave the last good reading in force."""
-        with self._lock:
+        with self._reading:
             now = _fingerprint(self.root)
             if now == self._read_at:
                 return
-            self._read_at = now
             content, graph, problems = check_project(self.root)
+            if _fingerprint(self.root) != now:
+                return  # somebody still writes: half a policy may be valid, without its row rules
+            self._read_at = now
             self.problems = tuple(problems)
             if not problems:
                 self.content, self.graph = content, graph
@@ -171,6 +173,11 @@ class Project:
         """What the mart's name means for the user; raises QueryRefused where the policy does not fit it."""
         return self._door.planner.view(mart, user, self.content, self._pin(None))
 
+    def warm(self) -> None:
+        """Start workers in the background for the questions to come."""
+        with suppress(NotPublished):
+            self._pool.warm(self._pin(None).snapshot)
+
     def close(self) -> None:
         """End the workers and let the stores go."""
         self._pool.close()
@@ -200,6 +207,8 @@ class Project:
                 version = publish.version(self.store, self.marts_folder, number)
                 paths = {name: file.path for name, file in version.marts.items()}
                 snapshot = Snapshot.of(number, paths, self.content.project.timezone, [audit_mart.NAME])
+                if self._pinned and as_of is None:  # a new version serves: let its workers start
+                    self._pool.warm(snapshot)
                 self._pinned[number] = Pinned(version, snapshot)
             return self._pinned[number]
 

@@ -27,7 +27,7 @@ _NOBODY = Share("", 1_000_000, 0)
 def slots() -> dict[Lane, int]:
     """How many questions run side by side on this machine."""
     cores = os.cpu_count() or 2
-    return {"check": 2, "light": max(2, cores), "heavy": max(1, cores // 2)}
+    return {"check": 2, "light": max(2, cores), "heavy": max(2, cores // 2)}
 
 
 class _GaveWay(Exception):

@@ -11,7 +11,9 @@ import resource
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -73,6 +75,8 @@ def _limit(address_space_mb: int, nice: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(nice)  # pages and the parent come first
+    with suppress(OSError):  # and if the machine runs out of memory, a worker is what it can spare
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 class _Worker:

@@ -5,7 +5,7 @@ import pytest
 from tests.browser.conftest import Looker
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 
 @pytest.mark.parametrize("width", ["wide", "phone"], indirect=True)

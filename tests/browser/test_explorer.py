@@ -11,7 +11,7 @@ from serving import open_project
 from tests.browser.conftest import ROOT, Looker, Served
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 both_widths = pytest.mark.parametrize("width", ["wide", "phone"], indirect=True)
 
 

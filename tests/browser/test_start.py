@@ -13,7 +13,7 @@ import pytest
 
 from tests.browser.conftest import ROOT, Served, free_port, start_app, wait_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 
 def test_it_refuses_to_listen_for_other_machines(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.load.run import run
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(280)
 def test_nobody_innocent_notices_kills_bombs_publishes_and_rollbacks(tmp_path: Path) -> None:
     figures = run(tmp_path, seconds=60, clients=32, seed=1, slack=6)
