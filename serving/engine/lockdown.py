@@ -21,6 +21,20 @@ _LOCK = (
 )
 
 
+_BARRIER = (
+    "CREATE TEMP TABLE hidden AS FROM (VALUES (1, '7', {'a': '7'}), (2, 'x', {'a': 'x'})) t(id, v, s)",
+    "CREATE TEMP SECURE VIEW seen AS SELECT id, v, CASE WHEN id = 1 THEN s END AS s FROM hidden WHERE id = 1",
+)
+_PROBES = (
+    "v::INTEGER",
+    "s.a::INTEGER",
+    "max(v::INTEGER)",
+    "1 // (id - 2)",
+    "strptime(v, '%d')",
+    "(SELECT count(*) FROM seen i WHERE i.v::INTEGER > seen.id)",
+)
+
+
 class NotLocked(RuntimeError):
     """An escape that must fail did not: this worker must not serve."""
 
@@ -71,3 +85,21 @@ def prove_locked(connection: duckdb.DuckDBPyConnection, own_file: str) -> None:
         finally:
             cursor.close()
         raise NotLocked(f"the engine is not locked: {statement.split(' ')[0]} worked")
+    _prove_barrier(connection)
+
+
+def _prove_barrier(connection: duckdb.DuckDBPyConnection) -> None:
+    """Ask a SECURE VIEW for what fails on the row it hides: that row must not be heard of.
+
+    The struct's field is NULL where it is hidden, as governed views have it (governance/access.py).
+    """
+    cursor = connection.cursor()
+    try:
+        for statement in _BARRIER:
+            cursor.execute(statement).fetchall()
+        for probe in _PROBES:
+            cursor.execute(f"SELECT {probe} FROM seen").fetchall()
+    except duckdb.Error as error:
+        raise NotLocked("the engine looks behind a SECURE VIEW") from error
+    finally:
+        cursor.close()

@@ -34,6 +34,7 @@ TPCH = ROOT / "projects" / "tpch"
 QUERIES = int(os.environ.get("SLUICE_ORACLE_QUERIES", "20000"))
 SEED = int(os.environ.get("SLUICE_ORACLE_SEED", "1"))
 PROCESSES = 2
+pytestmark = pytest.mark.alone
 BATCHES = 2  # jobs a person, so that no process waits for the other's last person
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving import Limits, Project, open_project
+from serving.engine import lockdown
 from serving.engine.lockdown import NotLocked, open_locked, prove_locked
 from serving.errors import QueryRefused, SluiceError
 from tests.conftest import SHOP, write_files
@@ -210,6 +211,19 @@ def test_a_worker_that_is_not_locked_refuses_to_serve(shop: Project) -> None:
     locked = open_locked([(own, "x1")], [], memory_mb=500, threads=1, timezone="UTC")
     prove_locked(locked, own)
     locked.close()
+
+
+def test_a_worker_whose_engine_looks_behind_its_views_refuses_to_serve(
+    shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A struct's field is cast before the filter, unless it is NULL where it is hidden."""
+    version = shop.current_version()
+    assert version is not None
+    unguarded = (lockdown._BARRIER[0], "CREATE TEMP SECURE VIEW seen AS FROM hidden WHERE id = 1")
+    monkeypatch.setattr(lockdown, "_BARRIER", unguarded)
+    own = str(version.marts["orders"].path)
+    with pytest.raises(NotLocked, match="looks behind a SECURE VIEW"):
+        open_locked([(own, "x1")], [], memory_mb=500, threads=1, timezone="UTC")
 
 
 @pytest.mark.parametrize(
