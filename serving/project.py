@@ -222,8 +222,13 @@ def open_project(path: str | Path = "models", *, var: str | Path = "var") -> Pro
 
 
 def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
+    found = []
+    for path in sorted(root.rglob("*")):
+        with suppress(FileNotFoundError):  # an editor's draft, gone again
+            if path.is_file():
+                stat = path.stat()
+                found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
 
 
 def _mask_key(var: Path) -> str:
