@@ -74,6 +74,11 @@ class Store:
             finally:
                 connection.exec_driver_sql("ROLLBACK")
 
+    def glance(self, sql: str) -> Any:
+        """The one value of a statement that every question asks: no transaction, nothing compiled."""
+        with self.engine.connect() as connection:
+            return connection.exec_driver_sql(sql).scalar()
+
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()

@@ -120,10 +120,7 @@ def current_version(store: Store, folder: Path) -> Version | None:
 
 def current_number(store: Store) -> int | None:
     """The number of the version that serves, or None before the first build."""
-    with store.read() as connection:
-        number: int | None = connection.execute(
-            select(pointer.c.version).where(pointer.c.name == "current")
-        ).scalar()
+    number: int | None = store.glance("SELECT version FROM pointer WHERE name = 'current'")
     return number
 
 
