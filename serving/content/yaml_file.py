@@ -59,7 +59,9 @@ def _plain(
         return [_plain(item, (*path, index), lines, problems, shown) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         try:
-            return _scalars.construct_object(node, deep=True)
+            value = _scalars.construct_object(node, deep=True)
+            _scalars.constructed_objects.clear()  # else every node that was ever read stays in memory
+            return value
         except (yaml.YAMLError, ValueError) as error:
             problems.append(
                 Problem(shown, node.start_mark.line + 1, f"{node.value!r} cannot be read: {error}")

@@ -1,9 +1,11 @@
 """Content files: every problem of every file, with its line and a way out."""
 
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from serving.errors import ContentInvalid
 from serving.project import check_project
@@ -199,3 +201,9 @@ def test_a_secret_in_plain_text_is_refused_and_not_repeated(shop_files: Write) -
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(ContentInvalid, match="no such folder"):
         check_project(tmp_path / "nothing")
+
+
+def test_reading_files_again_and_again_keeps_nothing_of_them(shop_files: Write) -> None:
+    check_project(shop_files())
+    gc.collect()
+    assert not any(isinstance(thing, yaml.Node) for thing in gc.get_objects())
