@@ -13,6 +13,7 @@ from serving.errors import QueryRefused
 from serving.identity import User
 from serving.marts.data_tests import DataTest, data_tests, question_key
 from serving.marts.publish import Version, tested
+from serving.planning import built_columns
 from serving.project import Project
 from serving.semantic.compile import measure_sql
 
@@ -52,6 +53,7 @@ class CatalogEntry:
     measures: dict[str, str]  # name -> description or definition
     rows: int | None  # of the whole mart; None where the reader sees a part of it, or nothing is built
     built_at: datetime | None
+    live: bool  # its rows are those of the moment it is asked, and are never built
     tests: tuple[TestEntry, ...]
     upstream: tuple[str, ...]
     downstream: tuple[str, ...]
@@ -91,7 +93,7 @@ def readable_columns(project: Project, user: User) -> dict[str, tuple[str, ...]]
     version = project.current_version()
     found: dict[str, tuple[str, ...]] = {}
     for name in project.visible_marts(user):
-        if version is not None and name in version.marts:
+        if version is not None and name in built_columns(version):
             with suppress(QueryRefused):  # the policy does not fit the mart: nothing of it can be read
                 found[name] = project.view(name, user).columns
     return found
@@ -122,10 +124,12 @@ def lineage(project: Project, user: User | None = None) -> list[tuple[str, str]]
 def _entry(shelf: _Shelf, name: str) -> CatalogEntry:
     mart, version = shelf.project.content.marts[name], shelf.version
     file = version.marts.get(name) if version else None
-    types = dict(file.columns) if file else dict.fromkeys(mart.columns, "")
+    built = built_columns(version).get(name) if version else None
+    everything: Mapping[str, str] = built or dict.fromkeys(mart.columns, "")
+    types = dict(everything)
     masks: dict[str, str] = {}
     policies: tuple[str, ...] = ()
-    if shelf.user is not None and file is not None:
+    if shelf.user is not None and built is not None:
         try:
             view = shelf.project.view(name, shelf.user)
         except QueryRefused as refusal:
@@ -135,7 +139,7 @@ def _entry(shelf: _Shelf, name: str) -> CatalogEntry:
             types = {column: types[column] for column in view.columns}
             policies = view.policies
     filtered = any(text.startswith("rows of") for text in policies) or not types
-    hidden = set(dict(file.columns) if file else mart.columns) - types.keys()
+    hidden = everything.keys() - types.keys()
     return CatalogEntry(
         mart=name,
         description=mart.description,
@@ -152,6 +156,7 @@ def _entry(shelf: _Shelf, name: str) -> CatalogEntry:
         },
         rows=file.rows if file and not filtered else None,
         built_at=version.built_at[name] if version and file else None,
+        live=mart.built_in,
         tests=tuple(_tests(shelf, name, hidden)),
         upstream=tuple(start for start, end in shelf.arrows if end == name),
         downstream=tuple(end for start, end in shelf.arrows if start == name),

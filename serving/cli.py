@@ -235,7 +235,8 @@ def catalog(
             print_json([entry.facts() for entry in entries])
             return
         for entry in entries:
-            rows = f"{entry.rows:,} rows" if entry.rows is not None else "not built"
+            unbuilt = "live" if entry.live else "not built"
+            rows = f"{entry.rows:,} rows" if entry.rows is not None else unbuilt
             print(f"{entry.mart:<28} {rows:>16}  {entry.description}")
             if mart is not None:
                 for column in entry.columns:

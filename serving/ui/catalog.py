@@ -118,8 +118,12 @@ def _facts(entry: CatalogEntry) -> None:
     shown = {
         "Owner": entry.owner or "nobody",
         "One row per": " and ".join(entry.grain) or "not said",
-        "Rows": "this person sees a part" if entry.rows is None else f"{entry.rows:,}",
-        "Built": ago(entry.built_at, now) if entry.built_at else "not yet",
+        "Rows": _rows(entry),
+        "Built": ago(entry.built_at, now)
+        if entry.built_at
+        else "as it is asked"
+        if entry.live
+        else "not yet",
         "Tests": _tests(entry),
     }
     cells = "".join(f"<div><small>{safe(name)}</small>{safe(value)}</div>" for name, value in shown.items())
@@ -174,3 +178,9 @@ def _test_table(entry: CatalogEntry) -> None:
         for test in sorted(entry.tests, key=lambda test: order[test.state])
     ]
     st.html(html_table(pa.Table.from_pylist(rows), most=1_000))
+
+
+def _rows(entry: CatalogEntry) -> str:
+    if entry.rows is not None:
+        return f"{entry.rows:,}"
+    return "those of the moment" if entry.live else "this person sees a part"

@@ -7,9 +7,9 @@ from serving.project import Project
 
 def sight(project: Project, user: User) -> str:
     """`7 of 9 marts, region EMEA only`."""
-    own = {name for name, mart in project.content.marts.items() if mart.visible and not mart.built_in}
-    marts = own & set(project.visible_marts(user))
-    all_marts = len(own)
+    marts = set(project.visible_marts(user))
+    common = {name for name, mart in project.content.marts.items() if mart.visible and not mart.built_in}
+    all_marts = len(common | marts)
     policy = project.content.policy
     ruled = [rule for rule in policy.rows if rule.mart in marts and not set(rule.exempt) & set(user.roles)]
     masked = [  # a hidden column does not exist for this person, so it has no name either

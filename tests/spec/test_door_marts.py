@@ -7,7 +7,9 @@ import pytest
 
 from serving import Project, open_project
 from serving.access import explain_user
+from serving.catalog import describe, readable_columns
 from serving.errors import ContentInvalid, QueryRefused
+from serving.ui.sight import sight
 from tests.conftest import SHOP, write_files
 
 AUDITOR, PARTNER, STEWARD = (f"{name}@example.com" for name in ("auditor", "partner", "ana"))
@@ -62,6 +64,17 @@ def test_the_audit_is_granted_by_name_only(project: Project) -> None:
     (entry,) = explain_user(project, project.user(STEWARD), "sluice_audit").marts
     assert (entry.granted, entry.offered_by) == (False, ("auditor",))
     assert project.ask("show tables", user=AUDITOR).table.to_pylist() == [{"name": "sluice_audit"}]
+
+
+def test_the_catalog_knows_the_audit_as_its_reader_sees_it(project: Project) -> None:
+    auditor = project.user(AUDITOR)
+    (entry,) = describe(project, auditor)
+    assert (entry.mart, entry.live, entry.rows) == ("sluice_audit", True, None)
+    kinds = {column.name: column.kind for column in entry.columns}
+    assert (kinds["marts"], "text" in kinds) == ("VARCHAR[]", False)
+    assert readable_columns(project, auditor)["sluice_audit"] == tuple(kinds)
+    assert "sluice_audit" not in {entry.mart for entry in describe(project, project.user(STEWARD))}
+    assert sight(project, auditor) == "1 of 3 marts, some rows"
 
 
 def test_no_file_may_take_the_audits_name(tmp_path: Path) -> None:
