@@ -174,7 +174,8 @@ class Sender:
             raise BatchRefused(
                 f"the row takes {len(request.body):,} bytes, the destination at most {limit:,}"
             )
-        answer = await self._deliver(destination, request, trip)
+        resend = batch[0].op in destination.capabilities.resend
+        answer = await self._deliver(destination, request, trip, resend=resend)
         if isinstance(answer, Failed):
             return _unsettled(batch, answer.ambiguous, answer.reason)
         try:
@@ -191,7 +192,19 @@ class Sender:
             )
         return found
 
-    async def _deliver(self, destination: Destination, request: Request, trip: _Trip) -> Response | Failed:
+    async def fetch(self, destination: Destination, request: Request) -> Response:
+        """The answer to a call that only reads; raises `DestinationStopped` where none comes."""
+        try:
+            answer = await self._deliver(destination, request, _Trip(), resend=True)
+        except _Stopped as stopped:
+            raise stopped.stop from None
+        if isinstance(answer, Failed):
+            raise DestinationStopped(answer.reason, hint="try again when the destination answers")
+        return answer
+
+    async def _deliver(
+        self, destination: Destination, request: Request, trip: _Trip, *, resend: bool
+    ) -> Response | Failed:
         """An answer that speaks of the rows, or why there is none after all tries."""
         assert self._client is not None, "use the sender as an async context manager"
         url = request.path if "://" in request.path else self._base_url + request.path
@@ -212,7 +225,7 @@ class Sender:
             if isinstance(answer, Response):
                 return answer
             reason, ambiguous = answer.reason, answer.ambiguous or ambiguous
-            if answer.ambiguous and not destination.capabilities.safe_to_resend:
+            if answer.ambiguous and not resend:
                 return answer
             if answer.wait is not None:
                 self._pace.hold_for(max(answer.wait, self._ceiling(told) / 10))  # never in a tight loop

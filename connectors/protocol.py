@@ -8,10 +8,10 @@ with values alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-Op = Literal["upsert", "clear", "archive", "delete"]
+Op = Literal["insert", "update", "upsert", "clear", "archive", "delete"]
 Verdict = Literal["accepted", "rejected", "deferred", "unknown"]
 
 
@@ -19,8 +19,9 @@ Verdict = Literal["accepted", "rejected", "deferred", "unknown"]
 class Change:
     """One row on its way out; `seq` is its place in the run's plan.
 
-    `key` and `fields` are destination field -> value. A removal (`archive`, `delete`)
-    has no fields; `clear` carries every mapped field with None.
+    `key` and `fields` are destination field -> value. `insert` writes a record only where
+    there is none, `update` only where there is one. A removal (`archive`, `delete`) has no
+    fields; `clear` carries every mapped field with the destination's `cleared`.
     """
 
     seq: int
@@ -71,8 +72,10 @@ class Capabilities:
     batch_bytes: int = 1_000_000
     concurrent: int = 4
     per_second: float | None = None
-    safe_to_resend: bool = True  # sending the same batch twice leaves the tool as once
+    resend: frozenset[Op] = frozenset()  # sending these twice leaves the tool as once
     splits: bool = True  # a wholly rejected batch may be halved to find the bad row
+    partial: bool = False  # a field that is left out of an update keeps its value
+    cleared: Json = None  # what a field is set to so that it becomes empty
 
 
 class Destination(Protocol):
@@ -89,6 +92,45 @@ class Destination(Protocol):
 
         An answer that speaks of the whole batch rejects every change of it.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsBack(Protocol):
+    """A destination that can say what it holds under given keys."""
+
+    def lookup(self, keys: Sequence[Mapping[str, Json]], fields: Sequence[str]) -> Request:
+        """The call that reads at most `batch_rows` records."""
+        ...
+
+    def looked_up(
+        self, keys: Sequence[Mapping[str, Json]], fields: Sequence[str], response: Response
+    ) -> list[Mapping[str, Json] | None]:
+        """For each key, in order, the record's value of every one of `fields`; None: no live record.
+
+        Raises `DestinationStopped` where the answer cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some live records of an object, as (key, fields); `after` leads on, None at the end."""
+
+    records: Sequence[tuple[Mapping[str, Json], Mapping[str, Json]]]
+    after: str | None
+
+
+@runtime_checkable
+class ListsRecords(Protocol):
+    """A destination that can give all its records, page by page."""
+
+    def page(self, fields: Sequence[str], after: str | None) -> Request:
+        """The call for the first page, or for the one that `after` leads to."""
+        ...
+
+    def paged(self, key_fields: Sequence[str], fields: Sequence[str], response: Response) -> Page:
+        """The records of that answer; raises `DestinationStopped` where it cannot be read."""
         ...
 
 

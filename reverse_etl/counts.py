@@ -1,6 +1,7 @@
 """The numbers of a plan and of a run, and the sum that must hold."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 
@@ -19,6 +20,9 @@ class Counts:
     parked: int = 0  # rejected too often: wait for a change, or for `retry`
     kept: int = 0  # gone from the source, and the sync keeps them
     held: int = 0  # not removed, because the source's keys cannot be trusted
+    small: int = 0  # changed within `ignore_changes`: no news
+    early: int = 0  # changed, but accepted less than `min_resend` ago
+    skipped: int = 0  # changed, and the mode does not update (insert)
     wanted: int = 0  # rows of the source that can be sent
     ledger: int = 0  # rows the destination holds from this sync
 
@@ -40,6 +44,26 @@ class Counts:
 def counts_from_json(text: str | None) -> Counts:
     """What `to_json` wrote; zeros before there was a plan."""
     return Counts(**json.loads(text)) if text else Counts()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a source looked like when a plan was made, for the next guard to compare with."""
+
+    rows: int  # that can be sent
+    nulls: Mapping[str, int]  # destination field -> how many of them are null
+
+    def to_json(self) -> str:
+        """For the control store."""
+        return json.dumps({"rows": self.rows, "nulls": dict(self.nulls)})
+
+
+def profile_from_json(text: str | None) -> Profile | None:
+    """What `to_json` wrote; None where there was no plan."""
+    if not text:
+        return None
+    found = json.loads(text)
+    return Profile(int(found["rows"]), {str(name): int(count) for name, count in found["nulls"].items()})
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from reverse_etl.tables import batches, ledgers, runs
 from serving.store import Store
 
 State = Literal["planning", "guarded", "delivering", "settling", "done", "failed"]
-Trigger = Literal["manual", "schedule", "build", "request", "retry"]
+Trigger = Literal["manual", "schedule", "build", "sync", "request", "retry", "undo"]
 UNFINISHED = ("planning", "delivering", "settling")
 
 
@@ -35,7 +35,10 @@ class Order:
     trigger: Trigger = "manual"
     approval: str | None = None  # lets the guard pass once, for this reason
     full: bool = False
+    adopt: bool = False  # what the destination holds already counts as sent by this sync
     retry_of: int | None = None
+    undo_of: int | None = None
+    plan: int | None = None  # the saved plan to deliver; None: the open one, if it still holds
 
 
 def open_run(store: Store, sync: str, target: str, order: Order, version: int | None, now: datetime) -> int:

@@ -12,14 +12,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from connectors.protocol import Op
+from connectors.protocol import Json, Op
 from reverse_etl.counts import Counts
 from reverse_etl.ledger import empty_ledger
 from reverse_etl.mapping import MappedSelect, mapped_select
 from reverse_etl.scratch import scratch, write_parquet
 from serving.content.sync import Sync
-
-ATTEMPTS = 5  # of a row that the destination rejects; then it is parked
 
 _REPEATED = "select key, count(*) as times from wanted where key is not null group by key having count(*) > 1"
 
@@ -108,10 +106,12 @@ class Intent:
     """How to plan: what the destination can do, and what a person asked for."""
 
     now: datetime
-    safe_to_resend: bool = True
+    resend: frozenset[Op] = frozenset()  # ops that may be sent again where nobody knows whether they arrived
     full: bool = False
     forced: tuple[str, ...] = ()  # keys to send again, however often they were rejected
-    attempts: int = ATTEMPTS
+    partial: bool = False  # the destination keeps fields that are left out
+    cleared: Json = None  # what it takes for an empty field
+    adopted: Path | None = None  # Parquet (key, fields): what it holds although this sync never sent it
 
 
 def make_plan(sync: Sync, source: pa.Table, ledger: Path | None, folder: Path, intent: Intent) -> Plan:
@@ -121,7 +121,7 @@ def make_plan(sync: Sync, source: pa.Table, ledger: Path | None, folder: Path, i
     with scratch(folder) as db:
         _load(db, mapped, source, ledger, intent)
         write_parquet(db, _REJECTS, folder / "rejects.parquet", {})
-        _diff(db, mapped, removal_of(sync), intent)
+        _diff(db, sync, mapped, intent)
         parameters: dict[str, object] = {"removal": removal_of(sync), "cleared": mapped.cleared}
         write_parquet(db, _PLAN, folder / "plan.parquet", parameters)
         forgotten = "select key from diff where kind in ('gone', 'reverted')"
@@ -131,7 +131,7 @@ def make_plan(sync: Sync, source: pa.Table, ledger: Path | None, folder: Path, i
 
 def removal_of(sync: Sync) -> Op | None:
     """What happens to a row that left the source; None: it stays."""
-    return None if sync.mode == "upsert" or sync.on_removed == "keep" else sync.on_removed
+    return None if sync.mode != "mirror" or sync.on_removed == "keep" else sync.on_removed
 
 
 def _load(
@@ -149,14 +149,14 @@ def _load(
     db.register("forced", pa.table({"key": pa.array(intent.forced, pa.string())}))
 
 
-def _diff(db: duckdb.DuckDBPyConnection, mapped: MappedSelect, removal: Op | None, intent: Intent) -> None:
+def _diff(db: duckdb.DuckDBPyConnection, sync: Sync, mapped: MappedSelect, intent: Intent) -> None:
     nameless = db.execute("select count(*) from wanted where key is null").fetchone()
     parameters = {
         "full": intent.full,
-        "safe": intent.safe_to_resend,
-        "attempts": intent.attempts,
+        "safe": "upsert" in intent.resend,
+        "attempts": sync.park_after,
         "now": intent.now,
-        "removal": removal,
+        "removal": removal_of(sync),
         "trusted": nameless == (0,),  # a row without key could be any of those that seem to be gone
     }
     db.execute(_DIFF.format(fields=mapped.fields, again=_AGAIN), parameters)

@@ -37,7 +37,7 @@ from reverse_etl.journal import (
 )
 from reverse_etl.lease import Lease, hold
 from reverse_etl.ledger import Rest, settle
-from reverse_etl.plan import ATTEMPTS, Intent, Plan, make_plan, removal_of
+from reverse_etl.plan import Intent, Plan, make_plan, removal_of
 from reverse_etl.source import Door, ask_source, find_destination, find_sync, target_of, version_of
 from reverse_etl.tables import ledgers, prepare, runs, syncs
 from serving.content.sync import Sync
@@ -172,7 +172,7 @@ class _Run:
             return self._settle(counts, (), Sent(0, complete=False, stopped=reason), resumed=True)
         self.watch.on_plan(counts)
         journal = Journal(self.project.store, self.number, self.lease)
-        safe = self.account.destination.capabilities.safe_to_resend
+        safe = "upsert" in self.account.destination.capabilities.resend
         journal.recover(safe_to_resend=safe, now=self.watch.clock())
         return self._deliver(counts, (), resumed=True)
 
@@ -268,7 +268,7 @@ def _intent(project: Door, sync: Sync, destination: Destination, order: Order, n
             hint=f"it can {', '.join(sorted(capabilities.ops))}",
         )
     forced = _not_accepted(project, sync, order.retry_of) if order.retry_of is not None else ()
-    return Intent(now, capabilities.safe_to_resend, order.full, forced, ATTEMPTS)
+    return Intent(now, capabilities.resend, order.full, forced)
 
 
 def _not_accepted(project: Door, sync: Sync, run: int) -> tuple[str, ...]:

@@ -36,9 +36,14 @@ runs = Table(
     Column("requested_by", String, nullable=False),
     Column("approval", Text),  # why a person let the guard pass
     Column("full_resend", Boolean, nullable=False),
+    Column("adopt", Boolean),
     Column("retry_of", Integer),
+    Column("undo_of", Integer),
+    Column("plan", Integer),  # the saved plan it delivers
+    Column("replanned", Text),  # why that was not the plan a person saw
     Column("version", Integer),  # of the marts
-    Column("counts", Text),  # JSON of plan.Counts
+    Column("counts", Text),  # JSON of counts.Counts
+    Column("profile", Text),  # JSON of counts.Profile
     Column("trips", Text),  # JSON list: what the guard said
     Column("accepted", Integer),
     Column("rejected", Integer),
@@ -50,6 +55,47 @@ runs = Table(
     Column("ledger_before", String),
     Column("ledger_after", String),
     sqlite_autoincrement=True,
+)
+
+plans = Table(
+    "sync_plans",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sync", String, nullable=False, index=True),
+    Column("target", String, nullable=False),
+    Column("state", String, nullable=False),  # open | taken | stale
+    Column("basis", Text, nullable=False),  # JSON of plans.Basis: what must still hold when it is delivered
+    Column("folder", String, nullable=False),  # under var/syncs/
+    Column("counts", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("trips", Text, nullable=False),
+    Column("made_by", String, nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+approvals = Table(
+    "sync_approvals",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sync", String, nullable=False, index=True),
+    Column("run", Integer, nullable=False),  # the one run it was good for
+    Column("approved_by", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("trips", Text, nullable=False),  # JSON list: what was let pass
+    Column("at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+alerts = Table(
+    "sync_alerts",
+    metadata,
+    Column("sync", String, primary_key=True),
+    Column("topic", String, primary_key=True),  # state | rejects
+    Column("state", String, nullable=False),  # what was told last
+    Column("run", Integer, nullable=False),
+    Column("told_at", UtcTime),  # NULL: not delivered yet
+    Column("problem", Text),  # why it could not be delivered
 )
 
 batches = Table(
@@ -84,6 +130,11 @@ requests = Table(
     Column("sync", String, nullable=False),
     Column("requested_by", String, nullable=False),
     Column("approval", Text),
+    Column("retry_of", Integer),
+    Column("undo_of", Integer),
+    Column("full_resend", Boolean),
+    Column("adopt", Boolean),
+    Column("plan", Integer),  # the saved plan that the person looked at
     Column("requested_at", UtcTime, nullable=False),
     Column("state", String, nullable=False),  # waiting | taken | refused
     Column("run", Integer),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, MetaData, String, create_engine, event
+from sqlalchemy import Connection, Dialect, MetaData, String, create_engine, event, inspect
 from sqlalchemy.types import TypeDecorator
 
 
@@ -46,11 +46,23 @@ class Store:
             f"sqlite:///{path}", connect_args={"timeout": 30, "isolation_level": None}
         )
         event.listen(self.engine, "connect", _durable if durable else _quick)
+        self._created: set[int] = set()
 
     def create(self, metadata: MetaData) -> None:
-        """Create the tables of a subsystem that do not exist yet."""
+        """Create the tables of a subsystem that do not exist yet, and nullable columns that are new."""
+        if id(metadata) in self._created:
+            return
         with self.write() as connection:
             metadata.create_all(connection)
+            known = inspect(connection)
+            for table in metadata.sorted_tables:
+                there = {column["name"] for column in known.get_columns(table.name)}
+                for column in table.columns:
+                    if column.name not in there:
+                        kind = column.type.compile(connection.dialect)
+                        name = connection.dialect.identifier_preparer.quote(column.name)
+                        connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}")
+        self._created.add(id(metadata))
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -62,6 +62,8 @@ class SandboxObject:
             ops=frozenset({"upsert", "clear", "archive", "delete"}),
             batch_rows=100,
             per_second=_PER_SECOND,
+            resend=frozenset({"upsert", "clear", "archive", "delete"}),
+            partial=True,
         )
 
     def request(self, changes: Sequence[Change]) -> Request:

@@ -69,11 +69,14 @@ class WebhookObject:
         self._typed = any(header.lower() == "content-type" for header in options.headers)
         self.own_statuses = (options.accepted | _ALREADY_GONE) - _SENDERS_OWN
         ops: frozenset[Op] = frozenset({"upsert", "clear"})
+        if options.remove:
+            ops |= {"archive", "delete"}
+        idempotent = options.idempotent or options.idempotency_header is not None
         self.capabilities = Capabilities(
-            ops=ops | {"archive", "delete"} if options.remove else ops,
+            ops=ops,
             batch_rows=options.batch,
             batch_bytes=options.batch_bytes,
-            safe_to_resend=options.idempotent or options.idempotency_header is not None,
+            resend=ops if idempotent else frozenset(),
         )
 
     def request(self, changes: Sequence[Change]) -> Request:

@@ -18,7 +18,7 @@ BAD = {"email": "joe example.com"}
 
 def not_safe(line: Line) -> Capabilities:
     """Makes the destination one that must never get a batch twice."""
-    line.destination.capabilities = replace(line.destination.capabilities, safe_to_resend=False)
+    line.destination.capabilities = replace(line.destination.capabilities, resend=frozenset())
     return line.destination.capabilities
 
 

@@ -126,7 +126,7 @@ def test_when_no_connection_comes_about_nothing_was_sent_even_where_resending_is
     def handler(request: httpx.Request) -> httpx.Response:
         raise error("refused", request=request)
 
-    rows = Rows(Capabilities(OPS, safe_to_resend=False))
+    rows = Rows(Capabilities(OPS))
     delivery, _ = send(handler, plan(["upsert"]), rows, Retries(tries=3))
 
     assert delivery.outcomes[0].verdict == "deferred"
@@ -142,7 +142,7 @@ def test_when_a_connection_breaks_later_the_rows_may_have_arrived(error: type[ht
     def handler(request: httpx.Request) -> httpx.Response:
         raise error("", request=request)
 
-    risky = Rows(Capabilities(OPS, safe_to_resend=False))
+    risky = Rows(Capabilities(OPS))
     once, _ = send(handler, plan(["upsert"]), risky)
     often, _ = send(handler, plan(["upsert"]), retries=Retries(tries=4))
 
@@ -153,7 +153,7 @@ def test_when_a_connection_breaks_later_the_rows_may_have_arrived(error: type[ht
 
 @pytest.mark.parametrize("status", [502, 504])
 def test_a_gateway_without_an_answer_from_behind_is_not_resent_where_that_is_not_safe(status: int) -> None:
-    rows = Rows(Capabilities(OPS, safe_to_resend=False))
+    rows = Rows(Capabilities(OPS))
 
     delivery, _ = send(lambda request: httpx.Response(status), plan(["upsert"]), rows)
 

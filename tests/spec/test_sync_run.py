@@ -374,7 +374,11 @@ def test_rows_in_flight_at_a_crash_are_sent_again_only_where_that_is_safe(crm: R
 
     def opens(project: Door, sync: Sync, *, brittle: bool = False) -> Account:
         account = open_account(project, sync)
-        abilities = replace(account.destination.capabilities, safe_to_resend=safe, concurrent=1)
+        abilities = replace(
+            account.destination.capabilities,
+            resend=frozenset({"upsert"}) if safe else frozenset(),
+            concurrent=1,
+        )
         sender = account.open_sender()
         assert isinstance(sender, Sender)
         return Account(Unsafe(account.destination, abilities), lambda: Brittle(sender) if brittle else sender)
