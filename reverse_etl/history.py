@@ -6,20 +6,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from sqlalchemy import Row, desc, func, select
+from sqlalchemy import Row, Select, desc, func, select
 
 from connectors.protocol import Json, Verdict
 from reverse_etl.counts import Counts, Verdicts, counts_from_json
 from reverse_etl.errors import UnknownSync
-from reverse_etl.journal import State, calls_of
+from reverse_etl.journal import UNFINISHED, State, calls_of
 from reverse_etl.lease import holder_of
 from reverse_etl.run import run_folder
 from reverse_etl.source import Door
-from reverse_etl.tables import batches, ledgers, prepare, runs
+from reverse_etl.tables import approvals, batches, ledgers, prepare, runs
 from serving.store import utc_now
 
 
@@ -35,6 +38,11 @@ class RunRow:
     trigger: str
     requested_by: str
     approval: str | None
+    approved_by: str | None
+    retry_of: int | None
+    undo_of: int | None
+    plan: int | None  # the saved plan it delivered
+    replanned: str  # why that was not the plan a person saw
     version: int | None
     counts: Counts
     trips: tuple[str, ...]
@@ -130,13 +138,21 @@ def answered_rows(project: Door, number: int) -> int:
 
 
 def row_outcomes(
-    project: Door, number: int, *, verdict: Verdict | None = None, limit: int = 100, offset: int = 0
+    project: Door,
+    number: int,
+    *,
+    verdict: Verdict | None = None,
+    search: str = "",
+    limit: int = 100,
+    offset: int = 0,
 ) -> tuple[RowOutcome, ...]:
-    """Rows of a run that has been settled, in the order they left; rows that never left come last."""
+    """Rows of a run that has been settled, in the order they left; rows that never left come last.
+
+    `search` keeps rows whose key contains that text, capitals or not.
+    """
     run = find_run(project, number)
-    found = _rows(
-        run_folder(project, run.sync, number) / "outcomes.parquet", "verdict", verdict, limit, offset
-    )
+    file = run_folder(project, run.sync, number) / "outcomes.parquet"
+    found = _rows(file, _where("verdict", verdict, search), limit, offset)
     return tuple(
         RowOutcome(row["seq"], row["op"], row["kind"], _json(row["key"]), row["verdict"], row["reason"] or "")
         for row in found
@@ -158,7 +174,7 @@ def reasons(project: Door, number: int) -> tuple[ReasonGroup, ...]:
     rows: Counter[tuple[Verdict, str]] = Counter()
     examples: dict[tuple[Verdict, str], str | None] = {}
     for verdict in ("rejected", "deferred", "unknown"):
-        for row in _rows(file, "verdict", verdict, None, 0):
+        for row in _rows(file, _where("verdict", verdict), None, 0):
             group = (row["verdict"], _general(row["reason"] or "", row["key"]))
             rows[group] += 1
             examples.setdefault(group, row["key"])
@@ -169,10 +185,13 @@ def reasons(project: Door, number: int) -> tuple[ReasonGroup, ...]:
 
 
 def planned_rows(
-    folder: Path, *, kind: str | None = None, limit: int = 100, offset: int = 0
+    folder: Path, *, kind: str | None = None, search: str = "", limit: int = 100, offset: int = 0
 ) -> tuple[PlannedRow, ...]:
-    """Rows of the plan in a run's folder, each with its changes field by field."""
-    found = _rows(folder / "plan.parquet", "kind", kind, limit, offset)
+    """Rows of the plan in a run's folder, each with its changes field by field.
+
+    `search` keeps rows whose key contains that text, capitals or not.
+    """
+    found = _rows(folder / "plan.parquet", _where("kind", kind, search), limit, offset)
     return tuple(
         PlannedRow(row["seq"], row["op"], row["kind"], _json(row["key"]) or {}, _changes(row))
         for row in found
@@ -181,7 +200,7 @@ def planned_rows(
 
 def source_rejects(folder: Path, *, limit: int = 100, offset: int = 0) -> tuple[RowOutcome, ...]:
     """Rows of the source that a plan refuses to send, with the reason."""
-    found = _rows(folder / "rejects.parquet", "key", None, limit, offset)
+    found = _rows(folder / "rejects.parquet", None, limit, offset)
     return tuple(
         RowOutcome(None, None, "source", _json(row["key"]), "rejected", row["reason"]) for row in found
     )
@@ -197,10 +216,15 @@ def ledger_file(project: Door, sync: str, target: str) -> Path | None:
     return project.var / "syncs" / file if file else None
 
 
+def _approver(run: int) -> Select[Any]:
+    return select(approvals.c.approved_by).where(approvals.c.run == run)
+
+
 def _run_row(project: Door, row: Row[Any]) -> RunRow:
     with project.store.read() as connection:
         calls = calls_of(connection, row.id)
-        unfinished = row.state in ("planning", "delivering", "settling")
+        approved_by = connection.execute(_approver(row.id)).scalar()
+        unfinished = row.state in UNFINISHED
         running = unfinished and holder_of(connection, row.sync, utc_now()) is not None
     verdicts = Verdicts(row.accepted or 0, row.rejected or 0, row.deferred or 0, row.unknown or 0)
     trips = tuple(trip["message"] for trip in json.loads(row.trips or "[]"))
@@ -213,6 +237,11 @@ def _run_row(project: Door, row: Row[Any]) -> RunRow:
         trigger=row.trigger,
         requested_by=row.requested_by,
         approval=row.approval,
+        approved_by=approved_by,
+        retry_of=row.retry_of,
+        undo_of=row.undo_of,
+        plan=row.plan,
+        replanned=row.replanned or "",
         version=row.version,
         counts=counts_from_json(row.counts),
         trips=trips,
@@ -224,13 +253,19 @@ def _run_row(project: Door, row: Row[Any]) -> RunRow:
     )
 
 
+def _where(column: str, wanted: str | None, search: str = "") -> ds.Expression | None:
+    conditions = [] if wanted is None else [ds.field(column) == wanted]
+    if search:
+        conditions.append(pc.match_substring(ds.field("key"), search, ignore_case=True))
+    return reduce(and_, conditions) if conditions else None
+
+
 def _rows(
-    file: Path, column: str, wanted: str | None, limit: int | None, offset: int
+    file: Path, condition: ds.Expression | None, limit: int | None, offset: int
 ) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file, filtered, without reading more of it than needed."""
     if not file.exists():
         return
-    condition = None if wanted is None else ds.field(column) == wanted
     skip, left = offset, limit
     for part in ds.dataset(file, format="parquet").to_batches(
         filter=condition, batch_size=10_000, use_threads=False

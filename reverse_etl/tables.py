@@ -69,6 +69,7 @@ plans = Table(
     Column("counts", Text, nullable=False),
     Column("profile", Text, nullable=False),
     Column("trips", Text, nullable=False),
+    Column("price", Text, nullable=False),  # JSON of price.Price
     Column("made_by", String, nullable=False),
     Column("made_at", UtcTime, nullable=False),
     sqlite_autoincrement=True,
