@@ -12,13 +12,15 @@ from serving.content.model import Content
 from serving.content.policy_check import covers
 from serving.content.sync import Field_, Sync
 from serving.errors import Problem
+from serving.governance.inherited import Columns, Tagged, tagged_columns
 
 KeyPath = tuple[str | int, ...]
-Tags = Mapping[str, tuple[str, ...]]  # column -> its tags
+Sent = Iterator[tuple[KeyPath, str, Tagged]]
 
 
 def egress_problems(content: Content) -> Iterator[Problem]:
     """Every field of a sync that would send a tagged column to where its tags may not go."""
+    tagged = tagged_columns(content)
     for sync in content.syncs.values():
         allowed = [
             tag
@@ -26,36 +28,39 @@ def egress_problems(content: Content) -> Iterator[Problem]:
             if rule.destination == sync.destination
             for tag in rule.allow
         ]
-        for path, column, tags in _sent(content, sync):
-            missing = [tag for tag in tags if not any(covers(word, tag) for word in allowed)]
+        for path, column, has in _sent(content, tagged, sync):
+            missing = [tag for tag in has.tags if not any(covers(word, tag) for word in allowed)]
             if missing:
-                yield _problem(sync, path, column, missing)
+                yield _problem(sync, path, column, has.origin, missing)
     for sync in content.syncs.values():
         if sync.sql is not None and _parsed(sync.sql) is None:
             message = "this SQL cannot be read, so nobody knows whether it sends tagged columns"
             yield Problem(sync._where.file, sync._where.line("sql"), message, "write it more plainly")
 
 
-def _problem(sync: Sync, path: KeyPath, column: str, missing: list[str]) -> Problem:
-    message = f"sends {column} to '{sync.destination}', where {', '.join(missing)} may not go"
+def _problem(sync: Sync, path: KeyPath, column: str, origin: str, missing: list[str]) -> Problem:
+    made = f" (made of {origin})" if origin else ""
+    message = f"sends {column}{made} to '{sync.destination}', where {', '.join(missing)} may not go"
     rule = f"- {{destination: {sync.destination}, allow: [{', '.join(missing)}]}}"
     hint = f"if it may, add `{rule}` under egress: in models/policies/"
+    if origin:
+        hint += f"; if {column} tells nothing of it, give the column `tags: []`"
     return Problem(sync._where.file, sync._where.line(*path), message, hint)
 
 
-def _sent(content: Content, sync: Sync) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
+def _sent(content: Content, tagged: Mapping[str, Columns], sync: Sync) -> Sent:
     """Where a sync names a tagged column (key path), which (`mart.column`), and its tags."""
     if sync.sql is not None:
-        for column, tags in _in_sql(content, sync.sql):
-            yield ("sql",), column, tags
+        for column, has in _in_sql(tagged, sync.sql):
+            yield ("sql",), column, has
         return
     if sync.source is None or sync.source not in content.marts:
         return  # reported where the source is named
-    tagged = _tagged(content, sync.source)
+    own = tagged[sync.source]
     for field, column in sync.key.items():
-        yield from _named(tagged, sync.source, ("key", field), [column])
+        yield from _named(own, sync.source, ("key", field), [column])
     for field, spec in sync.fields.items():
-        yield from _named(tagged, sync.source, ("fields", field), _columns(spec))
+        yield from _named(own, sync.source, ("fields", field), _columns(spec))
 
 
 def _columns(spec: Field_) -> list[str]:
@@ -68,17 +73,11 @@ def _columns(spec: Field_) -> list[str]:
     return [re.split(r"[.\[]", name)[0] for _, name, _, _ in parts if name]
 
 
-def _named(
-    tagged: Tags, mart: str, path: KeyPath, names: list[str]
-) -> Iterator[tuple[KeyPath, str, tuple[str, ...]]]:
+def _named(tagged: Columns, mart: str, path: KeyPath, names: list[str]) -> Sent:
     wanted = {name.lower() for name in names}
-    for column, tags in tagged.items():
-        if column.lower() in wanted:
-            yield path, f"{mart}.{column}", tags
-
-
-def _tagged(content: Content, mart: str) -> Tags:
-    return {name: column.tags for name, column in content.marts[mart].columns.items() if column.tags}
+    for column, has in tagged.items():
+        if column in wanted:
+            yield path, f"{mart}.{column}", has
 
 
 def _parsed(sql: str) -> exp.Expr | None:
@@ -89,7 +88,7 @@ def _parsed(sql: str) -> exp.Expr | None:
     return trees[0] if len(trees) == 1 and isinstance(trees[0], exp.Query) else None
 
 
-def _in_sql(content: Content, sql: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _in_sql(tagged: Mapping[str, Columns], sql: str) -> Iterator[tuple[str, Tagged]]:
     """The tagged columns that the text may give: named anywhere, or meant by `*` or a whole row."""
     tree = _parsed(sql)
     if tree is None:
@@ -97,11 +96,11 @@ def _in_sql(content: Content, sql: str) -> Iterator[tuple[str, tuple[str, ...]]]
     marts = {table.name.lower() for table in tree.find_all(exp.Table)}
     names = {identifier.name.lower() for identifier in tree.find_all(exp.Identifier)}
     every = _means_every_column(tree)
-    for mart in content.marts.values():
-        if mart.name.lower() in marts:
-            for column, tags in _tagged(content, mart.name).items():
-                if every or column.lower() in names:
-                    yield f"{mart.name}.{column}", tags
+    for mart, columns in tagged.items():
+        if mart.lower() in marts:
+            for column, has in columns.items():
+                if every or column in names:
+                    yield f"{mart}.{column}", has
 
 
 def _means_every_column(tree: exp.Expr) -> bool:

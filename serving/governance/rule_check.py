@@ -90,6 +90,10 @@ def _entitlement(content: Content, rule: RowRule, found: Entitlement, *, negated
     if mart is None:
         yield at(rule._at, f"there is no mart '{found.mart}'", near(found.mart, content.marts))
         return
+    if mart.built_in:
+        message = f"'{found.mart}' holds what happened, and no entitlements"
+        yield at(rule._at, message, "keep them in a mart of their own")
+        return
     inner = columns_of(found.where) if found.where is not None else set()
     yield from _columns(content, rule, found.mart, {found.key} | inner)
     column = mart.columns.get(found.key)

@@ -119,3 +119,34 @@ def test_sql_that_cannot_be_read_sends_nothing(shop_files: Write, sql: str) -> N
     assert [problem.partition(" | ")[0] for problem in told] == [
         "syncs/out.yml:1: this SQL cannot be read, so nobody knows whether it sends tagged columns"
     ]
+
+
+COPY = {
+    "marts/mailing.sql": "with people as (select customer_id, lower(email) as mail from customers)\n"
+    "select customer_id, mail as address, count(mail) as mails from people group by all\n",
+    "marts/mailing.yml": "grain: customer_id\n",
+    "policies/copies.yml": "roles:\n  copies: {marts: [mailing]}\n",
+}
+
+
+def copied(write: Write, field: str, mart: str = COPY["marts/mailing.yml"]) -> list[str]:
+    sync = f"source: mailing\n{HEAD.replace('sync', 'copies')}key: {{id: customer_id}}\nfields: {field}\n"
+    files = {**COPY, "marts/mailing.yml": mart, "destinations/crm.yml": "connector: sandbox\n"}
+    return [p for p in problems(write, {**files, "syncs/out.yml": sync}) if "may not go" in p]
+
+
+def test_a_column_made_of_a_tagged_one_carries_its_tags(shop_files: Write) -> None:
+    """Through a function, a CTE and two aliases."""
+    [problem] = copied(shop_files, "{mail: address}")
+
+    assert "sends mailing.address (made of customers.email) to 'crm', where pii.email may not go" in problem
+
+
+def test_a_count_of_tagged_values_tells_none_of_them(shop_files: Write) -> None:
+    assert copied(shop_files, "{number: mails}") == []
+
+
+def test_the_author_of_a_mart_may_say_that_a_column_tells_nothing(shop_files: Write) -> None:
+    said = "grain: customer_id\ncolumns:\n  address: {tags: []}\n"
+
+    assert copied(shop_files, "{mail: address}", said) == []
