@@ -13,6 +13,8 @@ from typing import Literal, Protocol, runtime_checkable
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Op = Literal["insert", "update", "upsert", "clear", "archive", "delete"]
 Verdict = Literal["accepted", "rejected", "deferred", "unknown"]
+CREATED = "created"  # there was no such record before
+RESTORED = "restored"  # it was in the archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,17 @@ class Change:
     `key` and `fields` are destination field -> value. `insert` writes a record only where
     there is none, `update` only where there is one. A removal (`archive`, `delete`) has no
     fields; `clear` carries every mapped field with the destination's `cleared`.
+
+    `version` names the intent behind it: the same whenever the same run sends the same row
+    again, another one in another run. A tool that answers repeated calls from memory then
+    takes A, B, A as three changes.
     """
 
     seq: int
     op: Op
     key: Mapping[str, Json]
     fields: Mapping[str, Json] = field(default_factory=dict)
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,9 @@ class Outcome:
 
     accepted: the tool confirmed it. rejected: the tool refused this row; resending the
     same row cannot help. deferred: not delivered, and a later run may. unknown: it was
-    sent and no answer came, so nobody can say.
+    sent and no answer came, so nobody can say. An accepted row's reason is `CREATED` or
+    `RESTORED` where the tool said so, and an accepted removal has one where there was
+    nothing to remove any more: undoing needs to know.
     """
 
     seq: int

@@ -40,15 +40,23 @@ class RecordPage(_Answer):
 
 
 class Call(_Answer):
-    """One call in the CRM's log; `ids` are the records it wrote; status 0: never answered."""
+    """One call in the CRM's log; status 0: never answered.
+
+    `ids` are the records it wrote; `received` are all in its body, each with a digest of
+    its properties (`connectors.sandbox.rules.digest`), or none for a call that was turned
+    away unread. `op` is the last part of the path; batch reads have the method READ.
+    """
 
     id: int
     at: datetime
     method: str
     path: str
+    op: str
     status: int
     records: int
     ids: tuple[str, ...]
+    received: Mapping[str, str]
+    idempotency_key: str | None
 
 
 class Stats(_Answer):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
+from urllib.parse import urlencode
 
 from pydantic import AfterValidator
 
@@ -9,12 +10,26 @@ from connectors.auth import Resolve, on_one_line
 from connectors.catalog.account import Account, decoded, encoded
 from connectors.catalog.address import web_address
 from connectors.outcomes import BatchRefused, same, trimmed
-from connectors.protocol import Capabilities, Change, DestinationStopped, Json, Outcome, Request, Response
+from connectors.protocol import (
+    CREATED,
+    RESTORED,
+    Capabilities,
+    Change,
+    DestinationStopped,
+    Json,
+    Op,
+    Outcome,
+    Page,
+    Request,
+    Response,
+)
 from connectors.secrets import SecretRef
 
 OBJECTS = ("companies", "contacts")
-_CALLS = {"upsert": "upsert", "clear": "upsert", "archive": "archive", "delete": "delete"}
+OPS: frozenset[Op] = frozenset({"insert", "update", "upsert", "clear", "archive", "delete"})
+_REMOVALS = frozenset({"clear", "archive", "delete"})
 _GONE = "not_found"
+_PAGE = 1_000
 _PER_SECOND = 50.0
 
 
@@ -59,10 +74,10 @@ class SandboxObject:
     def __init__(self, name: str) -> None:
         self._name = name
         self.capabilities = Capabilities(
-            ops=frozenset({"upsert", "clear", "archive", "delete"}),
+            ops=OPS,
             batch_rows=100,
             per_second=_PER_SECOND,
-            resend=frozenset({"upsert", "clear", "archive", "delete"}),
+            resend=OPS - {"insert"},  # the second insert would be refused: as if the first were, too
             partial=True,
         )
 
@@ -71,7 +86,7 @@ class SandboxObject:
         records: list[Json] = [_record(change) for change in changes]
         return Request(
             "POST",
-            f"/v1/{self._name}/batch/{_CALLS[op]}",
+            f"/v1/{self._name}/batch/{'update' if op == 'clear' else op}",
             encoded({"records": records}),
             {"Content-Type": "application/json"},
         )
@@ -79,9 +94,11 @@ class SandboxObject:
     def outcomes(self, changes: Sequence[Change], response: Response) -> list[Outcome]:
         answer = decoded(response.body)
         if response.status not in (200, 207):
-            raise BatchRefused(_refusal(answer, response.status))
+            return _refused_whole(changes, answer, response.status)
         if not isinstance(answer, dict):
             return same(changes, "unknown", f"status {response.status} without a readable answer")
+        if answer.get("ok") is False:
+            return _refused_whole(changes, answer, response.status)
         results, errors = answer.get("results"), answer.get("errors")
         if not isinstance(results, list) or not isinstance(errors, list):
             return same(changes, "unknown", f"status {response.status} without results and errors")
@@ -89,21 +106,87 @@ class SandboxObject:
         whole = len(results) + len(refused) == len(changes)
         if not whole or not all(0 <= place < len(changes) for place in refused):
             return same(changes, "unknown", "the answer does not speak of every row")
-        return [_outcome(change, refused.get(place)) for place, change in enumerate(changes)]
+        done = _statuses(results)
+        return [_outcome(change, refused.get(place), done) for place, change in enumerate(changes)]
+
+    def lookup(self, keys: Sequence[Mapping[str, Json]], fields: Sequence[str]) -> Request:
+        ids: list[Json] = [_id(key) for key in keys]
+        return Request(
+            "POST",
+            f"/v1/{self._name}/batch/read",
+            encoded({"ids": ids}),
+            {"Content-Type": "application/json"},
+        )
+
+    def looked_up(
+        self, keys: Sequence[Mapping[str, Json]], fields: Sequence[str], response: Response
+    ) -> list[Mapping[str, Json] | None]:
+        found = {
+            record_id: _picked(properties, fields) for record_id, properties in _records(response, "read")
+        }
+        return [found.get(_id(key)) for key in keys]
+
+    def page(self, fields: Sequence[str], after: str | None) -> Request:
+        query = urlencode({"limit": _PAGE, **({"after": after} if after is not None else {})})
+        return Request("GET", f"/v1/{self._name}?{query}")
+
+    def paged(self, key_fields: Sequence[str], fields: Sequence[str], response: Response) -> Page:
+        (name,) = key_fields
+        records = [
+            ({name: record_id}, _picked(properties, fields))
+            for record_id, properties in _records(response, "list")
+        ]
+        answer = decoded(response.body)
+        after = answer.get("after") if isinstance(answer, dict) else None
+        return Page(records, after if isinstance(after, str) else None)
 
 
-def _record(change: Change) -> Json:
-    if len(change.key) != 1:
+def _id(key: Mapping[str, Json]) -> str:
+    if len(key) != 1:
         raise DestinationStopped(
             "the sandbox matches records by exactly one key field", hint="give the sync one field under 'key'"
         )
-    ((name, value),) = change.key.items()
+    ((name, value),) = key.items()
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BatchRefused(f"key {name}: {value!r} is no text or whole number")
+    return str(value)
+
+
+def _record(change: Change) -> Json:
+    record_id = _id(change.key)
     if change.op in ("archive", "delete"):
-        return {"id": str(value)}
-    named = {} if name == "id" else {name: value}
-    return {"id": str(value), "properties": {**change.fields, **named}}
+        return {"id": record_id}
+    named = {name: value for name, value in change.key.items() if name != "id"}
+    return {"id": record_id, "properties": {**change.fields, **named}}
+
+
+def _records(response: Response, what: str) -> list[tuple[str, Mapping[str, Json]]]:
+    """Id and properties of the records in an answer; DestinationStopped where it cannot be read."""
+    answer = decoded(response.body)
+    results = answer.get("results") if isinstance(answer, dict) else None
+    found: list[tuple[str, Mapping[str, Json]]] = []
+    for record in results if isinstance(results, list) else [None]:
+        record_id = record.get("id") if isinstance(record, dict) else None
+        properties = record.get("properties") if isinstance(record, dict) else None
+        if response.status != 200 or not isinstance(record_id, str) or not isinstance(properties, dict):
+            raise DestinationStopped(
+                f"the sandbox's answer to a {what} cannot be read (status {response.status}):"
+                f" {_refusal(answer, response.status)}",
+                hint="try again when the destination answers",
+            )
+        found.append((record_id, properties))
+    return found
+
+
+def _picked(properties: Mapping[str, Json], fields: Sequence[str]) -> Mapping[str, Json]:
+    return {name: properties.get(name) for name in fields}
+
+
+def _statuses(results: Sequence[Json]) -> Mapping[str, str]:
+    """Record id -> what was done with it."""
+    return {
+        str(result.get("id")): str(result.get("status")) for result in results if isinstance(result, dict)
+    }
 
 
 def _by_index(errors: Sequence[Json]) -> dict[int, tuple[str, str]]:
@@ -115,13 +198,21 @@ def _by_index(errors: Sequence[Json]) -> dict[int, tuple[str, str]]:
     return found
 
 
-def _outcome(change: Change, error: tuple[str, str] | None) -> Outcome:
+def _outcome(change: Change, error: tuple[str, str] | None, done: Mapping[str, str]) -> Outcome:
     if error is None:
-        return Outcome(change.seq, "accepted")
+        status = done.get(_id(change.key), "")
+        return Outcome(change.seq, "accepted", status if status in (CREATED, RESTORED) else "")
     code, message = error
-    if code == _GONE and change.op in ("archive", "delete"):
+    if code == _GONE and change.op in _REMOVALS:
         return Outcome(change.seq, "accepted", trimmed(f"{code}: {message}"))
     return Outcome(change.seq, "rejected", trimmed(f"{code}: {message}"))
+
+
+def _refused_whole(changes: Sequence[Change], answer: Json, status: int) -> list[Outcome]:
+    words = _refusal(answer, status)
+    if len(changes) == 1 and changes[0].op in _REMOVALS and words.startswith(f"{_GONE}:"):
+        return same(changes, "accepted", words)
+    raise BatchRefused(words)
 
 
 def _refusal(answer: Json, status: int) -> str:

@@ -52,7 +52,7 @@ class WebhookAccount(WebhookOptions):
         return None if usable else f"'{object_name}' cannot stand in an address"
 
     def key_problem(self, object_name: str, key_fields: Sequence[str]) -> str | None:
-        for url in (self.url, self.remove.url if self.remove else ""):
+        for url in self.addresses:
             for name in placeholders(url):
                 if name != "object" and name not in key_fields:
                     return f"the destination's address wants {{{name}}}, which is no key field of the sync"
@@ -69,6 +69,10 @@ class WebhookObject:
         self._typed = any(header.lower() == "content-type" for header in options.headers)
         self.own_statuses = (options.accepted | _ALREADY_GONE) - _SENDERS_OWN
         ops: frozenset[Op] = frozenset({"upsert", "clear"})
+        if options.insert:
+            ops |= {"insert"}
+        if options.update:
+            ops |= {"update"}
         if options.remove:
             ops |= {"archive", "delete"}
         idempotent = options.idempotent or options.idempotency_header is not None
@@ -77,11 +81,13 @@ class WebhookObject:
             batch_rows=options.batch,
             batch_bytes=options.batch_bytes,
             resend=ops if idempotent else frozenset(),
+            partial=options.partial,
+            cleared=options.cleared,
         )
 
     def request(self, changes: Sequence[Change]) -> Request:
         removal = changes[0].op in ("archive", "delete")
-        method, url = self._call(removal)
+        method, url = self._call(changes[0].op)
         body = b""
         if not (removal and method == "DELETE" and _names_row(url)):
             rows: list[Json] = [self._row(change, removal) for change in changes]
@@ -91,14 +97,21 @@ class WebhookObject:
             headers[self._options.idempotency_header] = _fingerprint(self._name, changes)
         return Request(method, _filled(url, self._name, changes[0]), body, headers)
 
-    def _call(self, removal: bool) -> tuple[str, str]:
-        if not removal:
+    def _call(self, op: Op) -> tuple[str, str]:
+        if op in ("upsert", "clear"):
             return self._options.method, self._options.url
-        if self._options.remove is None:
+        name = op if op in ("insert", "update") else "remove"
+        calls = {
+            "insert": self._options.insert,
+            "update": self._options.update,
+            "remove": self._options.remove,
+        }
+        call = calls[name]
+        if call is None:
             raise DestinationStopped(
-                "this webhook cannot remove rows", hint="give the destination 'remove: {method, url}'"
+                f"this webhook cannot {name} rows", hint=f"give the destination '{name}: {{method, url}}'"
             )
-        return self._options.remove.method, self._options.remove.url
+        return call.method, call.url
 
     def _row(self, change: Change, removal: bool) -> Json:
         if self._options.body == "flat":
@@ -123,7 +136,7 @@ class WebhookObject:
     def _not_there(self, changes: Sequence[Change], response: Response) -> list[Outcome]:
         """404 and 410 speak of the row where the address names it, else of the address."""
         removal = changes[0].op in ("archive", "delete")
-        if not _names_row(self._call(removal)[1]):
+        if not _names_row(self._call(changes[0].op)[1]):
             raise DestinationStopped(
                 f"the webhook answered {response.status}: nothing takes rows at this address",
                 hint="check the destination's url and the sync's object",
@@ -212,6 +225,6 @@ def _part(field: str, change: Change) -> str:
 
 
 def _fingerprint(name: str, changes: Sequence[Change]) -> str:
-    """The same for the same rows in the same order, whenever they are sent."""
-    rows: list[Json] = [[change.op, {**change.key}, {**change.fields}] for change in changes]
+    """The same for the same rows of the same intent in the same order, whenever they are sent."""
+    rows: list[Json] = [[change.version, change.op, {**change.key}, {**change.fields}] for change in changes]
     return sha256(encoded([name, *rows])).hexdigest()

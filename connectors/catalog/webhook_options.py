@@ -72,6 +72,13 @@ class RemoveOptions(Options):
     url: Address
 
 
+class CallOptions(Options):
+    """Another call than the main one, for rows that must be new or must be there."""
+
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
+    url: Address
+
+
 class AnswerOptions(Options):
     """An answer that speaks of the whole batch, like `{"ok": false, "error": "…"}`."""
 
@@ -90,11 +97,20 @@ class VerdictOptions(Options):
 
 
 class WebhookOptions(Account):
-    """The keys of `connector: webhook`."""
+    """The keys of `connector: webhook`.
+
+    `url` and `method` serve upserts and clears; without `insert` or `update` there is no
+    such mode. `partial`: a field that is left out keeps its value at the tool. `cleared` is
+    what the tool takes for an empty field.
+    """
 
     url: Address
     method: Literal["POST", "PUT", "PATCH"] = "POST"
+    insert: CallOptions | None = None
+    update: CallOptions | None = None
     remove: RemoveOptions | None = None
+    partial: bool = False
+    cleared: Scalar = None
     headers: Mapping[HeaderName, HeaderValue] = {}
     auth: AuthOptions | None = None
     batch: int = Field(default=1, ge=1, le=10_000)
@@ -106,6 +122,12 @@ class WebhookOptions(Account):
     verdict: VerdictOptions | None = None
     idempotent: bool = False
     idempotency_header: HeaderName | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every address that rows are sent to."""
+        others = (self.insert, self.update, self.remove)
+        return (self.url, *(other.url for other in others if other is not None))
 
     # The second of the two runs first: what it takes out is in no error.
     @field_validator("headers")
@@ -127,7 +149,7 @@ class WebhookOptions(Account):
 
     @model_validator(mode="after")
     def _rows_in_addresses_go_alone(self) -> Self:
-        for url in (self.url, self.remove.url if self.remove else ""):
+        for url in self.addresses:
             named = [name for name in placeholders(url) if name != "object"]
             if named and self.batch > 1:
                 raise ValueError(f"an address with {{{named[0]}}} is for one row: it goes with batch: 1")

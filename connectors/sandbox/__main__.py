@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import secrets
 import socket
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from connectors.protocol import DestinationStopped
 from connectors.sandbox.records import Records
 from connectors.sandbox.server import Crm
-from connectors.secrets import Secret, resolve
+from connectors.sandbox.tokens import renewed, token_of
+from connectors.secrets import resolve
 
 
 class Connection(H11Protocol):
@@ -24,24 +24,6 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "hang_up": transport.abort}
-
-
-def token_of(folder: Path) -> Secret:
-    """The token in `folder`, made on first use and readable by its owner only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "token"
-    fresh = folder / f"token.{os.getpid()}"
-    if not file.exists():
-        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            out.write(secrets.token_urlsafe(32) + "\n")
-        try:
-            os.link(fresh, file)  # whole or not at all; a second server keeps the first one's token
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return resolve("${file:token}", folder, {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     records = Records(folder / "crm.sqlite")
     config = uvicorn.Config(
-        Crm(records, token).app(),
+        Crm(records, token, renew=None if given else lambda: renewed(folder)).app(),
         http=Connection,
         log_level="warning",
         lifespan="off",

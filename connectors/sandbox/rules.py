@@ -1,8 +1,10 @@
 """What the CRM accepts: the shape of a batch, and of each record in it."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from connectors.protocol import Json
 
@@ -59,6 +61,22 @@ def read_batch(body: Json, wants_properties: bool) -> list[Incoming]:
     return found
 
 
+def read_ids(body: Json) -> list[str]:
+    """The ids of a body that asks for records."""
+    ids = body.get("ids") if isinstance(body, dict) else None
+    if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
+        raise Malformed(400, "malformed", 'the body must be {"ids": [...]} with at least one text')
+    if len(ids) > BATCH_ROWS:
+        raise Malformed(400, "too_many", f"{len(ids)} ids in one batch, at most {BATCH_ROWS} are taken")
+    return [str(one) for one in ids]
+
+
+def digest(properties: Mapping[str, Json]) -> str:
+    """The same for the same names and values."""
+    text = json.dumps(properties, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def _incoming(index: int, record: Json, wants_properties: bool) -> Incoming:
     if not isinstance(record, dict) or not isinstance(name := record.get("id"), str):
         raise Malformed(400, "malformed", f"records[{index}] has no text 'id'")
@@ -68,21 +86,28 @@ def _incoming(index: int, record: Json, wants_properties: bool) -> Incoming:
     return Incoming(index, name, properties if isinstance(properties, dict) else {})
 
 
+Refuses = Callable[[Incoming], tuple[str, str] | None]
+
+
 def sorted_out(
-    records: Sequence[Incoming], reject_emails: re.Pattern[str] | None
+    records: Sequence[Incoming], refuses: Refuses, *, ids_only: bool = False
 ) -> tuple[list[Incoming], list[Refusal]]:
-    """Records that may be written, and those that may not, each in the order they came."""
+    """Records that may be written, and those that may not, each in the order they came.
+
+    `refuses` gives code and words for what this account does not take. `ids_only`: the
+    records are removed, so that nothing else of them matters.
+    """
     good: list[Incoming] = []
     bad: list[Refusal] = []
     for record in records:
-        if problem := _problem(record, reject_emails):
+        if problem := (None if ids_only else _problem(record)) or refuses(record):
             bad.append(Refusal(record.index, record.id, *problem))
         else:
             good.append(record)
     return good, bad
 
 
-def _problem(record: Incoming, reject_emails: re.Pattern[str] | None) -> tuple[str, str] | None:
+def _problem(record: Incoming) -> tuple[str, str] | None:
     if not 1 <= len(record.id) <= 200:
         return "invalid_id", "an id has 1 to 200 characters"
     for name, value in record.properties.items():
@@ -97,6 +122,4 @@ def _problem(record: Incoming, reject_emails: re.Pattern[str] | None) -> tuple[s
         return None
     if not isinstance(email, str) or not _EMAIL.fullmatch(email):
         return "invalid_email", f"{email!r} is no valid e-mail address"
-    if reject_emails is not None and reject_emails.search(email):
-        return "invalid_email", f"{email!r} is refused by this account"
     return None

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import hmac
 import json
-import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -16,9 +14,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from connectors.protocol import Json
-from connectors.sandbox.faults import Allowance, Faults, Trouble
-from connectors.sandbox.records import OBJECTS, Archived, Records
-from connectors.sandbox.rules import Incoming, Malformed, Refusal, read_batch, sorted_out
+from connectors.sandbox.batches import ACTIONS, REMOVALS, Batches
+from connectors.sandbox.faults import Allowance, Faults, Trouble, told_to_wait
+from connectors.sandbox.records import OBJECTS, Archived, Call, Records
+from connectors.sandbox.rules import Malformed, digest, read_batch, read_ids
+from connectors.sandbox.tokens import Renew, Tokens
 from connectors.secrets import Secret
 
 _HANG_SECONDS = 60.0
@@ -30,22 +30,29 @@ class Crm:
     """The API over one file of records.
 
     `request.state.hang_up()` must close the connection without an answer. Only calls that
-    write are paced and in the log (and any call with a wrong token): looking on disturbs nothing.
+    write are paced and count as written; batch reads stand in the log under the method READ.
+    Looking on (GET) disturbs nothing, leaves no trace and is granted to expired tokens, too;
+    any call with a wrong token is in the log. Without `renew` the token cannot expire.
     """
 
-    def __init__(self, records: Records, token: Secret, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        records: Records,
+        token: Secret,
+        clock: Callable[[], float] = time.monotonic,
+        renew: Renew | None = None,
+    ) -> None:
         self._records = records
-        self._expected = f"Bearer {token.reveal()}".encode()
         self._clock = clock
+        self._tokens = Tokens(token, renew, clock())
         self._set(Faults())
 
     def _set(self, faults: Faults) -> None:
         self._faults = faults
-        self._reject_emails = (
-            re.compile(faults.reject_emails_matching) if faults.reject_emails_matching else None
-        )
+        self._batches = Batches(self._records, faults)
         self._allowance = Allowance(faults.rate_limit, self._clock())
-        self._writes = 0
+        self._tokens.restart(self._clock())
+        self._nth = 0
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -56,33 +63,28 @@ class Crm:
                 Route("/v1/calls", self._guarded(self._calls)),
                 Route("/v1/faults", self._guarded(self._show_faults), methods=["GET"]),
                 Route("/v1/faults", self._guarded(self._set_faults), methods=["PUT"]),
+                Route("/v1/{object}/batch/read", self._guarded(self._read, batch=True), methods=["POST"]),
                 Route(
-                    "/v1/{object}/batch/{action}", self._guarded(self._batch, paced=True), methods=["POST"]
+                    "/v1/{object}/batch/{action}", self._guarded(self._write, batch=True), methods=["POST"]
                 ),
                 Route("/v1/{object}", self._guarded(self._page)),
                 Route("/v1/{object}/{id:path}", self._guarded(self._one)),
             ]
         )
 
-    def _guarded(self, endpoint: Endpoint, *, paced: bool = False) -> Endpoint:
+    def _guarded(self, endpoint: Endpoint, *, batch: bool = False) -> Endpoint:
         async def guarded(request: Request) -> Response:
-            given = request.headers.get("authorization", "").encode()
-            if not hmac.compare_digest(given, self._expected):
-                self._log_refused(request, 401)
-                return _error(401, "unauthorized", "the bearer token is missing or wrong")
+            given = request.headers.get("authorization", "")
+            if batch:
+                self._tokens.count(self._faults.token_calls, self._faults.token_seconds, self._clock())
+            if not (self._tokens.accepts(given) if batch else self._tokens.knows(given)):
+                self._records.log(_now(), _call(request, {}), 401, [])
+                return _error(401, "unauthorized", "the bearer token is missing, wrong or expired")
             if "object" in request.path_params and request.path_params["object"] not in OBJECTS:
                 return _error(404, "no_such_object", f"objects here: {', '.join(OBJECTS)}")
-            if paced and (seconds := self._allowance.take(self._clock())):
-                self._log_refused(request, 429)
-                return _error(429, "rate_limited", f"wait {seconds} s", {"Retry-After": str(seconds)})
-            if paced and self._faults.slow_ms:
-                await asyncio.sleep(self._faults.slow_ms / 1000)
             return await endpoint(request)
 
         return guarded
-
-    def _log_refused(self, request: Request, status: int) -> None:
-        self._records.log(_now(), request.method, request.url.path, status, 0, [])
 
     async def _health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -103,10 +105,13 @@ class Crm:
 
     async def _set_faults(self, request: Request) -> Response:
         try:
-            self._set(Faults.model_validate_json(await request.body()))
+            faults = Faults.model_validate_json(await request.body())
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             return _error(400, "malformed", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        if (faults.token_calls or faults.token_seconds) and not self._tokens.renewable:
+            return _error(400, "malformed", "this sandbox's token comes from outside and cannot expire")
+        self._set(faults)
         return await self._show_faults(request)
 
     async def _page(self, request: Request) -> Response:
@@ -127,56 +132,84 @@ class Crm:
         found = self._records.one(request.path_params["object"], request.path_params["id"])
         return JSONResponse(found) if found else _error(404, "not_found", "there is no such record")
 
-    async def _batch(self, request: Request) -> Response:
-        body = await request.body()
-        self._writes += 1
-        trouble = self._faults.trouble(self._writes)
+    async def _read(self, request: Request) -> Response:
+        self._nth += self._faults.reads
+        nth, call = self._nth, _call(request, {})
         try:
-            incoming = read_batch(_json(body), request.path_params["action"] == "upsert")
+            ids = read_ids(_json(await request.body()))
         except Malformed as error:
-            self._log_refused(request, error.status)
-            return _error(error.status, error.code, error.message)
-        if trouble in ("drop", "fail"):
-            status = 500 if trouble == "fail" else 0
-            self._records.log(_now(), request.method, request.url.path, status, len(incoming), [])
-            if trouble == "drop":
-                request.state.hang_up()
-            return _error(500, "internal", "something went wrong here, nothing was written")
-        response = self._write(request, incoming, trouble)
-        if trouble == "hang":
-            await _hang(request)
-        return response
+            return self._refused(call, error)
+        call = _call(request, dict.fromkeys(ids, ""))
+        trouble = self._faults.trouble(nth) if self._faults.reads else ""
+        if self._faults.reads and (struck := await self._struck(request, call, trouble, nth)):
+            return struck
+        self._records.log(_now(), call, 200, [])
+        found: list[Json] = [*self._records.read(request.path_params["object"], ids)]
+        return await _answered(request, JSONResponse({"results": found}), trouble)
 
-    def _write(self, request: Request, incoming: list[Incoming], trouble: Trouble) -> Response:
-        name, action, at = request.path_params["object"], request.path_params["action"], _now()
-        if action not in ("upsert", "archive", "delete"):
-            return _error(404, "no_such_action", "actions here: upsert, archive, delete")
-        good, refused = sorted_out(incoming, self._reject_emails) if action == "upsert" else (incoming, [])
-        self._records.begin()
+    async def _write(self, request: Request) -> Response:
+        if wait := self._allowance.take(self._clock()):
+            return self._limited(_call(request, {}), wait)
+        self._nth += 1
+        nth, call = self._nth, _call(request, {})
+        name, action = request.path_params["object"], request.path_params["action"]
         try:
-            if action == "upsert":
-                results = self._records.upsert(name, good, at)
-            else:
-                done = (
-                    self._records.archive(name, good, at)
-                    if action == "archive"
-                    else self._records.delete(name, good)
-                )
-                results, refused = done.results, done.refused
-            status = 207 if refused else 200
-            logged = 0 if trouble == "hang" else status
-            left_out = {refusal.index for refusal in refused}
-            ids = [record.id for record in incoming if record.index not in left_out]
-            self._records.log(at, request.method, request.url.path, logged, len(incoming), ids)
-        except BaseException:
-            self._records.rollback()
-            raise
-        self._records.commit()
-        return JSONResponse({"results": results, "errors": [_shown(r) for r in refused]}, status)
+            if action not in ACTIONS:
+                words = f"actions here: {', '.join(ACTIONS)}, read"
+                raise Malformed(404, "no_such_action", words)
+            incoming = read_batch(_json(await request.body()), action not in REMOVALS)
+        except Malformed as error:
+            return self._refused(call, error)
+        call = _call(request, {record.id: digest(record.properties) for record in incoming})
+        trouble = self._faults.trouble(nth)
+        if struck := await self._struck(request, call, trouble, nth):
+            return struck
+        silent = trouble in ("hang", "cut")
+        done = self._batches.write(name, action, incoming, call, nth, _now(), silent=silent)
+        return await _answered(request, JSONResponse(done.body, done.status), trouble)
+
+    async def _struck(self, request: Request, call: Call, trouble: Trouble, nth: int) -> Response | None:
+        """The end of a call that does nothing; None where it goes on."""
+        if slow := self._faults.slow_seconds(nth):
+            await asyncio.sleep(slow)
+        if trouble == "limit":
+            return self._limited(call, self._faults.limited_seconds)
+        if trouble == "drop":
+            self._records.log(_now(), call, 0, [])
+            request.state.hang_up()
+            return Response()
+        if trouble in ("fail", "unavailable"):
+            status = 500 if trouble == "fail" else 503
+            code = "internal" if trouble == "fail" else "unavailable"
+            return self._refused(call, Malformed(status, code, "something went wrong, nothing was done"))
+        return None
+
+    def _limited(self, call: Call, seconds: int) -> Response:
+        now = _now()
+        self._records.log(now, call, 429, [])
+        headers = told_to_wait(self._faults.hint, seconds, now)
+        return _error(429, "rate_limited", "too many calls", headers)
+
+    def _refused(self, call: Call, error: Malformed) -> Response:
+        self._records.log(_now(), call, error.status, [])
+        return _error(error.status, error.code, error.message)
 
 
-def _shown(refusal: Refusal) -> Json:
-    return {"index": refusal.index, "id": refusal.id, "code": refusal.code, "message": refusal.message}
+def _call(request: Request, received: dict[str, str]) -> Call:
+    path = request.url.path
+    method = "READ" if path.endswith("/batch/read") else request.method
+    return Call(method, path, received, request.headers.get("idempotency-key"))
+
+
+async def _answered(request: Request, response: Response, trouble: Trouble) -> Response:
+    """The answer to a call that did its work, or what stands in for it."""
+    if trouble == "cut":
+        request.state.hang_up()
+    if trouble == "hang":
+        await _hang(request)
+    if trouble == "garble":
+        return Response(bytes(response.body)[: len(response.body) // 2], media_type="application/json")
+    return response
 
 
 async def _hang(request: Request) -> None:

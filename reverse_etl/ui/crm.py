@@ -208,7 +208,12 @@ def _faults(crm: SandboxClient) -> None:
                 )
             )
             st.rerun()
-    on = [name for name, value in now.model_dump().items() if value and name != "rate_limit"]
+    off = Faults().model_dump()
+    on = [
+        name
+        for name, value in now.model_dump().items()
+        if value != off[name] and name not in ("rate_limit", "seed")
+    ]
     quiet(f"On now: {', '.join(label(name).lower() for name in on)}" if on else "All faults are off")
 
 

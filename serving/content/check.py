@@ -6,11 +6,19 @@ that own those languages.
 
 from collections.abc import Iterator, Mapping
 
-from connectors.registry import check_key, check_object, connector_names, options_model
+from connectors.registry import (
+    check_key,
+    check_object,
+    connector_names,
+    open_destination,
+    options_model,
+)
+from serving.content.capable import incapable
 from serving.content.model import Content, Relationship
 from serving.content.policy import PolicyFile
 from serving.content.policy_check import check_policy, unknown
 from serving.content.sync import Destination, Sync
+from serving.content.sync_check import check_sync_references
 from serving.content.validate import typed
 from serving.errors import Problem
 
@@ -23,6 +31,7 @@ def cross_check(content: Content, policies: Mapping[str, PolicyFile]) -> list[Pr
         *_dashboards(content),
         *_destinations(content),
         *_syncs(content),
+        *check_sync_references(content),
     ]
 
 
@@ -95,3 +104,5 @@ def _target(sync: Sync, destination: Destination) -> Iterator[Problem]:
         yield Problem(where.file, where.line("object"), wrong)
     elif (wrong := check_key(name, options, sync.object, tuple(sync.key))) is not None:
         yield Problem(where.file, where.line("key"), wrong)
+    else:
+        yield from incapable(sync, open_destination(name, options, sync.object).capabilities)

@@ -93,7 +93,8 @@ class Gate:
 
     async def _forward(self, request: Request) -> Response:
         headers = {k: v for k, v in request.headers.items() if k not in ("host", "connection")}
-        path = request.scope["raw_path"].decode()
+        query = request.scope["query_string"].decode()
+        path = request.scope["raw_path"].decode() + (f"?{query}" if query else "")
         async with httpx.AsyncClient(trust_env=False, verify=False) as client:
             found = await client.request(
                 request.method, self.target + path, content=await request.body(), headers=headers
@@ -102,18 +103,24 @@ class Gate:
 
 
 class FarEnd:
-    """A small JSON API with a bearer token: per-row verdicts, or all or nothing."""
+    """A small JSON API with a bearer token: per-row verdicts, or all or nothing.
+
+    A call whose idempotency key it has answered before is answered from memory.
+    """
 
     def __init__(self, token: str) -> None:
         self._token = token
         self.whole_batches = False  # one bad row refuses its whole batch with 422
         self.rows: dict[str, dict[str, Any]] = {}
         self.bodies: list[Any] = []
+        self.answered: dict[str, Response] = {}
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
-                Route("/hook/{object}", self._upsert, methods=["POST"]),
+                Route("/hook/{object}", self._write, methods=["POST"]),
+                Route("/hook/{object}/insert", self._write, methods=["POST"]),
+                Route("/hook/{object}/update", self._write, methods=["POST"]),
                 Route("/hook/{object}/remove", self._remove, methods=["POST"]),
             ]
         )
@@ -123,23 +130,32 @@ class FarEnd:
             return None
         return JSONResponse({"error": "who are you?"}, 401)
 
-    async def _upsert(self, request: Request) -> Response:
+    async def _write(self, request: Request) -> Response:
         if refused := self._refused(request):
             return refused
+        key = request.headers.get("idempotency-key", "")
+        if key in self.answered:
+            return self.answered[key]
         body = await request.json()
         self.bodies.append(body)
-        results = [self._verdict(row) for row in body["records"]]
+        wanted = {"insert": False, "update": True}.get(request.url.path.rpartition("/")[2])
+        results = [self._verdict(row, wanted) for row in body["records"]]
         if self.whole_batches and (bad := [r["error"] for r in results if not r["ok"]]):
             return JSONResponse({"error": bad[0]}, 422)
         for row, result in zip(body["records"], results, strict=True):
             if result["ok"]:
                 self.rows[row["id"]] = {**self.rows.get(row["id"], {}), **row}
-        return JSONResponse({"results": results})
+        answer = JSONResponse({"results": results})
+        if key:
+            self.answered[key] = answer
+        return answer
 
-    def _verdict(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _verdict(self, row: Mapping[str, Any], wanted: bool | None) -> dict[str, Any]:
         email = row.get("email")
         if email is not None and "@" not in email:
             return {"ok": False, "error": f"{email!r} is no valid e-mail address"}
+        if wanted is not None and (row["id"] in self.rows) != wanted:
+            return {"ok": False, "error": "there is no such row" if wanted else "there is such a row"}
         return {"ok": True}
 
     async def _remove(self, request: Request) -> Response:

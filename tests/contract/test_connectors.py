@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from connectors.http import DeliveryStopped
-from connectors.protocol import Capabilities, Change
+from connectors.protocol import Capabilities, Change, DestinationStopped, ListsRecords, Op, ReadsBack
 from connectors.registry import connector_names
 from connectors.secrets import Secret
 from tests.contract.served import Answer
@@ -75,6 +75,98 @@ def test_a_removed_row_is_gone_and_removing_it_again_is_accepted(line: Line, op:
     assert verdicts(line, removal) == ["accepted"]
     assert line.tool.records().keys() == {"k0000", "k0002"}
     assert verdicts(line, removal) == ["accepted"]
+
+
+def test_an_insert_writes_new_records_and_leaves_others_alone(line: Line) -> None:
+    line.send([Change(0, "upsert", {"id": "a"}, {"n": 1})])
+
+    delivery = line.send([Change(n, "insert", {"id": key}, {"n": 2}) for n, key in enumerate("ab")])
+
+    assert [outcome.verdict for outcome in delivery.outcomes] == ["rejected", "accepted"]
+    assert delivery.outcomes[0].reason
+    assert line.tool.records() == {"a": {"n": 1}, "b": {"n": 2}}
+
+
+def test_an_update_changes_what_is_there_and_makes_nothing(line: Line) -> None:
+    line.send([Change(0, "upsert", {"id": "a"}, {"n": 1, "city": "Oslo"})])
+
+    found = verdicts(line, [Change(n, "update", {"id": key}, {"n": 2}) for n, key in enumerate("ab")])
+
+    assert found == ["accepted", "rejected"]
+    assert line.tool.records() == {"a": {"n": 2, "city": "Oslo"}}
+
+
+OPS: list[Op] = ["insert", "update", "upsert", "clear", "archive", "delete"]
+FIELDS = {"update": {"n": 2}, "insert": {"n": 2}, "upsert": {"n": 2}, "clear": {"n": None}}
+AFTER = {"update": {"a": {"n": 2}}, "insert": {"a": {"n": 2}}, "upsert": {"a": {"n": 2}}, "clear": {"a": {}}}
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_an_op_declared_safe_is_sent_again_when_its_answer_is_lost_and_another_is_unknown(
+    line: Line, op: Op
+) -> None:
+    if op not in line.destination.capabilities.ops:
+        pytest.skip(f"{line.tool.name} does not declare {op}")
+    if op != "insert":
+        line.send([Change(0, "upsert", {"id": "a"}, {"n": 1})])
+        line.tool.gate.reset()
+    line.tool.gate.script.append("deliver, then drop")
+    safe = op in line.destination.capabilities.resend
+
+    found = verdicts(line, [Change(0, op, {"id": "a"}, FIELDS.get(op, {}))])
+
+    assert found == ["accepted" if safe else "unknown"]
+    assert line.tool.gate.calls == (2 if safe else 1)
+    assert line.tool.records() == AFTER.get(op, {})
+
+
+def test_a_value_that_goes_there_and_back_arrives_each_time(line: Line) -> None:
+    """A tool that remembers answers by idempotency key must not take the third change for the first."""
+    for version, city in (("run 1", "Oslo"), ("run 2", "Rome"), ("run 3", "Oslo")):
+        line.send([Change(0, "upsert", {"id": "a"}, {"city": city}, version)])
+        assert line.tool.records() == {"a": {"city": city}}
+
+
+def test_reading_back_says_what_each_record_holds_in_the_order_asked(line: Line) -> None:
+    if not isinstance(line.destination, ReadsBack):
+        with pytest.raises(DestinationStopped, match="cannot say what it holds"):
+            line.read(["a"], ["n"])
+        return
+    line.send(upserts(205, city="Oslo"))
+    line.send([Change(0, "archive", {"id": "k0007"})])
+    keys = [f"k{n:04}" for n in reversed(range(210))]
+
+    found = line.read(keys, ["n", "zip"])
+
+    assert [record and record["n"] for record in found] == [
+        None if n == 7 or n >= 205 else n for n in reversed(range(210))
+    ]
+    assert found[-1] == {"n": 0, "zip": None}
+
+
+def test_listing_gives_every_live_record_once(line: Line) -> None:
+    if not isinstance(line.destination, ListsRecords):
+        with pytest.raises(DestinationStopped, match="cannot list"):
+            line.listed(["n"])
+        return
+    line.send(upserts(2_003, city="Oslo"))
+    line.send([Change(0, "archive", {"id": "k0007"})])
+
+    found = line.listed(["n", "zip"])
+
+    assert found == {f"k{n:04}": {"n": n, "zip": None} for n in range(2_003) if n != 7}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"results": 7}', b'{"results": [{"id": 1}]}'])
+def test_an_answer_that_cannot_be_read_stops_the_reading(line: Line, body: bytes) -> None:
+    if not isinstance(line.destination, ReadsBack):
+        return
+    line.tool.gate.script.extend([Answer(200, body=body)] * 2)
+
+    with pytest.raises(DestinationStopped, match="cannot be read"):
+        line.read(["a"], ["n"])
+    with pytest.raises(DestinationStopped, match="cannot be read"):
+        line.listed(["n"])
 
 
 def test_ops_are_never_mixed_or_reordered(line: Line) -> None:

@@ -1,5 +1,7 @@
 """The sandbox CRM over HTTP, as a real tool would be met."""
 
+import re
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,11 @@ import httpx
 import pytest
 
 from connectors.sandbox.faults import Faults
+from connectors.sandbox.rules import digest
 from connectors.sandbox_client import SandboxClient, SandboxUnreachable
 from tests.contract.sandbox_process import SandboxProcess, spawn, start
+
+HTTP = httpx.Client(trust_env=False)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def crm(server: SandboxProcess) -> Iterator[SandboxClient]:
 def post(server: SandboxProcess, action: str, records: Any, **how: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {server.token}"}
     url = f"{server.url}/v1/companies/batch/{action}"
-    return httpx.post(url, json={"records": records}, headers=headers, **how)
+    return HTTP.post(url, json={"records": records}, headers=headers, **how)
 
 
 def test_an_upsert_creates_then_updates_and_null_clears(server: SandboxProcess, crm: SandboxClient) -> None:
@@ -235,3 +240,184 @@ def test_a_sandbox_that_is_not_there_is_said_so() -> None:
         assert not client.healthy()
         with pytest.raises(SandboxUnreachable, match=r"python -m connectors\.sandbox"):
             client.stats()
+
+
+def test_an_insert_takes_only_free_ids_and_an_archived_record_keeps_its_own(
+    server: SandboxProcess, crm: SandboxClient
+) -> None:
+    post(server, "upsert", [{"id": "a", "properties": {"n": 1}}, {"id": "b", "properties": {"n": 1}}])
+    post(server, "archive", [{"id": "b"}])
+
+    answer = post(server, "insert", [{"id": name, "properties": {"n": 2}} for name in "abc"])
+
+    assert [(e["id"], e["code"]) for e in answer.json()["errors"]] == [
+        ("a", "already_exists"),
+        ("b", "already_exists"),
+    ]
+    assert {r.id: r.properties["n"] for r in crm.every_record("companies", "all")} == {"a": 1, "b": 1, "c": 2}
+
+
+def test_an_update_finds_only_live_records(server: SandboxProcess, crm: SandboxClient) -> None:
+    post(server, "upsert", [{"id": "a", "properties": {"n": 1, "m": 1}}, {"id": "b", "properties": {"n": 1}}])
+    post(server, "archive", [{"id": "b"}])
+
+    answer = post(server, "update", [{"id": name, "properties": {"n": 2}} for name in "abc"])
+
+    assert [(e["id"], e["code"]) for e in answer.json()["errors"]] == [("b", "not_found"), ("c", "not_found")]
+    assert [(r.id, r.properties) for r in crm.every_record("companies")] == [("a", {"n": 2, "m": 1})]
+
+
+def read(server: SandboxProcess, ids: Any) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {server.token}"}
+    return HTTP.post(f"{server.url}/v1/companies/batch/read", json={"ids": ids}, headers=headers)
+
+
+def test_a_batch_read_gives_the_live_ones_and_is_no_write(server: SandboxProcess, crm: SandboxClient) -> None:
+    post(server, "upsert", [{"id": "a", "properties": {"n": 1}}, {"id": "b", "properties": {}}])
+    post(server, "archive", [{"id": "b"}])
+    crm.set_faults(Faults(rate_limit=1))
+    writes = crm.stats().writes
+
+    answers = [read(server, ["a", "b", "c"]) for _ in range(3)]
+
+    assert [[r["id"] for r in answer.json()["results"]] for answer in answers] == [["a"]] * 3
+    assert answers[0].json()["results"][0]["properties"] == {"n": 1}
+    last = crm.calls(1, newest=True)[0]
+    assert (last.method, last.op, last.ids, set(last.received)) == ("READ", "read", (), {"a", "b", "c"})
+    assert crm.stats().writes == writes
+    assert [read(server, ids).status_code for ids in ([], "a", [1], ["x"] * 101)] == [400] * 4
+
+
+def test_the_log_holds_what_each_record_said_and_the_idempotency_key(
+    server: SandboxProcess, crm: SandboxClient
+) -> None:
+    good, bad = {"email": "ö@example.com", "n": 1}, {"email": "x"}
+    headers = {"Authorization": f"Bearer {server.token}", "Idempotency-Key": "k-1"}
+    records = [{"id": "a", "properties": good}, {"id": "b", "properties": bad}]
+    httpx.post(f"{server.url}/v1/companies/batch/upsert", json={"records": records}, headers=headers)
+
+    call = crm.calls(1, newest=True)[0]
+
+    assert (call.op, call.idempotency_key, call.ids) == ("upsert", "k-1", ("a",))
+    assert call.received == {"a": digest(good), "b": digest(bad)}
+
+
+@pytest.mark.parametrize(
+    ("hint", "header", "form"),
+    [
+        ("seconds", "Retry-After", "7"),
+        ("date", "Retry-After", r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"),
+        ("reset", "X-RateLimit-Reset", r"\d{10}"),
+        ("none", "Retry-After", None),
+    ],
+)
+def test_a_429_hints_as_it_was_told_to(
+    server: SandboxProcess, crm: SandboxClient, hint: Any, header: str, form: str | None
+) -> None:
+    crm.set_faults(Faults(rate_limit=None, limited_share=1, limited_seconds=7, hint=hint))
+
+    answer = post(server, "upsert", [{"id": "a", "properties": {}}])
+
+    assert answer.status_code == 429
+    given = answer.headers.get(header)
+    assert given is None if form is None else re.fullmatch(form, given)
+    assert crm.record("companies", "a") is None
+
+
+def shown(server: SandboxProcess, *keys: str) -> int | str:
+    """The status of an upsert, or how else it ended."""
+    records = [{"id": key, "properties": {"n": 1}} for key in keys]
+    try:
+        answer = post(server, "upsert", records, timeout=0.3)
+    except httpx.TimeoutException:
+        return "silence"
+    except (httpx.RemoteProtocolError, httpx.NetworkError):
+        return "reset"
+    try:
+        answer.json()
+    except ValueError:
+        return "garbage"
+    return answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen", "written"),
+    [
+        ("limited_share", 429, False),
+        ("fail_500_share", 500, False),
+        ("unavailable_503_share", 503, False),
+        ("drop_share", "reset", False),
+        ("timeout_after_write_share", "silence", True),
+        ("reset_after_write_share", "reset", True),
+        ("garble_share", "garbage", True),
+    ],
+)
+def test_each_fault_writes_or_does_not_as_it_says(
+    server: SandboxProcess, crm: SandboxClient, fault: str, seen: int | str, written: bool
+) -> None:
+    crm.set_faults(Faults.model_validate({"rate_limit": None, fault: 1.0}))
+
+    assert shown(server, "a") == seen
+    assert (crm.record("companies", "a") is not None) == written
+    assert crm.calls(1, newest=True)[0].ids == (("a",) if written else ())
+
+
+def test_the_same_seed_strikes_the_same_calls(server: SandboxProcess, crm: SandboxClient) -> None:
+    def history(seed: int) -> list[int | str]:
+        shares = {"fail_500_share": 0.2, "drop_share": 0.2, "garble_share": 0.2, "reject_share": 0.3}
+        crm.set_faults(Faults.model_validate({"rate_limit": None, "seed": seed, **shares}))
+        return [shown(server, f"k{n}") for n in range(20)]
+
+    first = history(1)
+
+    assert history(1) == first != history(2)
+    assert {200, 207, 500, "reset", "garbage"} <= set(first)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "written"),
+    [("207", 207, ["a"]), ("200", 200, ["a"]), ("409", 409, []), ("ok:false", 200, [])],
+)
+def test_a_bad_record_is_named_or_spoils_its_batch(
+    server: SandboxProcess, crm: SandboxClient, how: Any, status: int, written: list[str]
+) -> None:
+    crm.set_faults(Faults(rate_limit=None, reject_ids_matching="^bad", bad_records=how))
+
+    answer = post(server, "upsert", [{"id": "a", "properties": {}}, {"id": "bad", "properties": {}}])
+
+    assert answer.status_code == status
+    assert "'bad' is refused by this account" in answer.text
+    assert [record.id for record in crm.every_record("companies")] == written
+    assert crm.calls(1, newest=True)[0].ids == tuple(written)
+
+
+def test_an_expired_token_may_look_on_but_not_write_and_the_next_one_is_in_the_file(
+    server: SandboxProcess, crm: SandboxClient
+) -> None:
+    crm.set_faults(Faults(rate_limit=None, token_calls=2))
+    first = server.token
+
+    assert [shown(server, "a"), shown(server, "b")] == [200, 200]
+    old = httpx.post(f"{server.url}/v1/companies/batch/upsert", headers={"Authorization": f"Bearer {first}"})
+    assert old.status_code == 401
+    assert server.token != first
+    assert shown(server, "c") == 200
+    assert len(list(crm.every_record("companies"))) == 3
+
+
+def test_a_log_of_an_older_sandbox_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "sandbox").mkdir()
+    old = sqlite3.connect(tmp_path / "sandbox" / "crm.sqlite")
+    old.execute(
+        "create table calls (id integer primary key, at text not null, method text not null,"
+        " path text not null, status integer not null, records integer not null, ids text not null)"
+    )
+    old.execute(
+        "insert into calls values"
+        " (1, '2026-01-01T00:00:00Z', 'POST', '/v1/contacts/batch/upsert', 200, 0, '[]')"
+    )
+    old.commit()
+    old.close()
+
+    with spawn(tmp_path) as server, server.client() as client:
+        assert [(call.op, call.received) for call in client.calls()] == [("upsert", {})]

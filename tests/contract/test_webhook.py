@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,8 +164,43 @@ def test_an_idempotency_key_is_the_same_for_the_same_rows_only() -> None:
     assert key(ROWS[:1]) == key([again])
     assert len({key(ROWS[:1]), key(ROWS[1:]), key([Change(0, "clear", {"id": "a"}, {"n": 1})])}) == 3
     assert "upsert" in destination.capabilities.resend
+    assert key(ROWS[:1]) != key([replace(again, version="another run")])
     assert not opened().capabilities.resend
     assert "upsert" in opened(idempotent=True).capabilities.resend
+
+
+def test_inserts_and_updates_have_calls_of_their_own_or_do_not_exist() -> None:
+    own = {
+        "insert": {"url": "https://x.test/new"},
+        "update": {"url": "https://x.test/old", "method": "PATCH"},
+    }
+    destination = opened(**own)
+    new, old = Change(0, "insert", {"id": "a"}, {"n": 1}), Change(0, "update", {"id": "a"}, {"n": 1})
+
+    assert destination.capabilities.ops == {"upsert", "clear", "insert", "update"}
+    assert destination.request([new]).path == "https://x.test/new"
+    assert (destination.request([old]).method, destination.request([old]).path) == (
+        "PATCH",
+        "https://x.test/old",
+    )
+    for change in (new, old):
+        with pytest.raises(DestinationStopped, match=f"cannot {change.op} rows"):
+            opened().request([change])
+
+
+def test_an_insert_may_be_sent_again_only_where_the_tool_knows_it_by_its_key() -> None:
+    own = {"insert": {"url": "https://x.test/new"}}
+
+    assert "insert" not in opened(**own).capabilities.resend
+    assert "insert" in opened(**own, idempotency_header="X-Key").capabilities.resend
+    assert "insert" in opened(**own, idempotent=True).capabilities.resend
+
+
+def test_what_the_tool_keeps_and_what_empties_a_field_are_declared() -> None:
+    can = opened(partial=True, cleared="").capabilities
+
+    assert (can.partial, can.cleared) == (True, "")
+    assert (opened().capabilities.partial, opened().capabilities.cleared) == (False, None)
 
 
 def test_header_values_may_be_literal_or_by_reference() -> None:
@@ -189,6 +225,10 @@ def test_header_values_may_be_literal_or_by_reference() -> None:
         ({"url": "https://x.test/{}"}, "no key field"),
         ({"url": "https://{id}.x.test/"}, "must name its host"),
         ({"url": "https://x.test/{id}", "batch": 10}, "goes with batch: 1"),
+        (
+            {"url": "https://x.test", "insert": {"url": "https://x.test/{id}"}, "batch": 2},
+            "goes with batch: 1",
+        ),
         ({"url": "https://x.test", "accepted": "2xx"}, "wants statuses like"),
         ({"url": "https://x.test", "headers": {"Host": "y.test"}}, "set by the connector itself"),
         ({"url": "https://x.test", "headers": {"X Y": "z"}}, "pattern"),

@@ -10,8 +10,9 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel
 
 from connectors.catalog.account import Account
-from connectors.http import Delivery, Retries, Sender, Timeouts
-from connectors.protocol import Change, Destination
+from connectors.http import RETRIES, Delivery, Retries, Sender, Timeouts
+from connectors.protocol import Change, Destination, Json
+from connectors.readback import list_records, read_back
 from connectors.registry import open_destination, options_model
 from connectors.sandbox.faults import Faults
 from connectors.secrets import Secret
@@ -87,11 +88,14 @@ class WebhookTool:
         self.gate = gate
         self.options = options_model(self.name)(
             url=f"{url}/hook/{{object}}",
+            insert={"url": f"{url}/hook/{{object}}/insert"},
+            update={"url": f"{url}/hook/{{object}}/update"},
             remove={"method": "POST", "url": f"{url}/hook/{{object}}/remove"},
+            partial=True,
             auth={"bearer": "${file:token}"},
             batch=10,
             verdict={"path": "results", "ok": "ok", "reason": "error"},
-            idempotent=True,
+            idempotency_header="Idempotency-Key",
         )
 
     def records(self) -> Mapping[str, Mapping[str, Any]]:
@@ -108,6 +112,7 @@ class WebhookTool:
         self._far_end.whole_batches = False
         self._far_end.rows.clear()
         self._far_end.bodies.clear()
+        self._far_end.answered.clear()
 
 
 @contextlib.contextmanager
@@ -140,10 +145,33 @@ class Line:
     def send(self, changes: Sequence[Change], read_timeout: float = 5.0, **retries: Any) -> Delivery:
         return asyncio.run(self._send(changes, read_timeout, Retries(**retries)))
 
+    def read(self, keys: Sequence[str], fields: Sequence[str]) -> list[Mapping[str, Json] | None]:
+        """What the tool says it holds under these ids."""
+
+        async def asked() -> list[Mapping[str, Json] | None]:
+            async with self._sender() as sender:
+                return await read_back(sender, self.destination, [{"id": key} for key in keys], fields)
+
+        return asyncio.run(asked())
+
+    def listed(self, fields: Sequence[str]) -> dict[str, Mapping[str, Json]]:
+        """All that the tool says it holds."""
+
+        async def asked() -> dict[str, Mapping[str, Json]]:
+            async with self._sender() as sender:
+                pages = list_records(sender, self.destination, ["id"], fields)
+                return {str(key["id"]): found async for page in pages for key, found in page}
+
+        return asyncio.run(asked())
+
     async def _send(self, changes: Sequence[Change], read_timeout: float, retries: Retries) -> Delivery:
+        async with self._sender(read_timeout, retries) as sender:
+            return await sender.send(self.destination, changes)
+
+    def _sender(self, read_timeout: float = 5.0, retries: Retries = RETRIES) -> Sender:
         account = self.tool.options
         assert isinstance(account, Account)
-        sender = Sender(
+        return Sender(
             account.base_url,
             auth=account.credentials(lambda ref: self.secret),
             retries=retries,
@@ -152,8 +180,6 @@ class Line:
             clock=self.time.clock,
             random=lambda: 0.5,
         )
-        async with sender:
-            return await sender.send(self.destination, changes)
 
 
 def line_to(tool: Tool, secret: Secret) -> Line:
