@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from connectors.auth import Resolve
+from connectors.budget import Limits, Priority, open_budget
 from connectors.catalog.account import Account
 from connectors.catalog.sandbox_crm import SandboxAccount
 from connectors.catalog.webhook import WebhookAccount
 from connectors.http import RETRIES, TIMEOUTS, Retries, Sender, Timeouts
 from connectors.protocol import Destination, DestinationStopped
 
+UNLIMITED = Limits()
 _CATALOG: dict[str, type[Account]] = {"sandbox": SandboxAccount, "webhook": WebhookAccount}
 
 
@@ -34,27 +37,35 @@ def open_destination(name: str, options: BaseModel, object_name: str) -> Destina
     return _options(name, options).destination(object_name)
 
 
+def effective_limits(name: str, options: BaseModel, limits: Limits = UNLIMITED) -> Limits:
+    """The connector's own limits, tightened by the given ones."""
+    return _options(name, options).own_limits.tightened(limits)
+
+
 def open_sender(
     name: str,
     options: BaseModel,
-    per_second: float | None,
-    concurrent: int | None,
     resolve: Resolve,
     *,
+    account: str,
+    limits: Limits = UNLIMITED,
+    folder: Path | None = None,
+    priority: Priority = "normal",
     retries: Retries = RETRIES,
     timeouts: Timeouts = TIMEOUTS,
 ) -> Sender:
     """A sender for the account; the limits given can only tighten the connector's own.
 
-    Raises `SecretMissing` when a reference leads to nothing.
+    Senders with the same `folder` and `account` share one budget, in whichever process they
+    are; without a folder the budget is the sender's own. Raises `SecretMissing` when a
+    reference leads to nothing.
     """
-    account = _options(name, options)
-    rates = [rate for rate in (per_second, account.own_per_second) if rate is not None]
+    opened = _options(name, options)
     return Sender(
-        account.base_url,
-        auth=account.credentials(resolve),
-        per_second=min(rates, default=None),
-        concurrent=min(concurrent or account.own_concurrent, account.own_concurrent),
+        opened.base_url,
+        auth=opened.credentials(resolve),
+        renew=lambda: opened.credentials(resolve),
+        budget=open_budget(folder, account, opened.own_limits.tightened(limits), priority=priority),
         retries=retries,
         timeouts=timeouts,
     )

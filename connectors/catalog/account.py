@@ -7,17 +7,25 @@ from typing import ClassVar
 
 from connectors.auth import Options, Resolve
 from connectors.outcomes import BatchRefused
+from connectors.pace import Limits
 from connectors.protocol import Destination, Json
 
 
 class Account(Options):
     """An account of one tool, as a person configures it in models/destinations/.
 
-    `own_per_second` and `own_concurrent` are the tool's own limits for the whole account.
+    The `own_` values are the tool's own limits for the whole account.
     """
 
     own_per_second: ClassVar[float | None] = None
+    own_per_minute: ClassVar[int | None] = None
+    own_per_day: ClassVar[int | None] = None
     own_concurrent: ClassVar[int] = 4
+
+    @property
+    def own_limits(self) -> Limits:
+        """The tool's own limits."""
+        return Limits(self.own_per_second, self.own_per_minute, self.own_per_day, self.own_concurrent)
 
     @property
     @abstractmethod

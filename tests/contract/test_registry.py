@@ -1,17 +1,18 @@
 """Connectors are found by name, and limits can only get tighter."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from connectors.budget import Limits
 from connectors.protocol import DestinationStopped
 from connectors.registry import (
     UnknownConnector,
     check_key,
     check_object,
     connector_names,
+    effective_limits,
     open_destination,
     open_sender,
     options_model,
@@ -53,22 +54,21 @@ def test_the_sandbox_has_one_key_field() -> None:
 
 def test_a_sender_without_its_secret_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(SecretMissing, match=r"sandbox/token"):
-        open_sender("sandbox", SANDBOX, None, None, lambda ref: resolve(ref, tmp_path, {}))
+        open_sender("sandbox", SANDBOX, lambda ref: resolve(ref, tmp_path, {}), account="crm")
 
 
 def test_limits_only_tighten(tmp_path: Path) -> None:
     (tmp_path / "sandbox").mkdir()
     (tmp_path / "sandbox" / "token").write_text("t")
 
-    def pace(per_second: float | None, concurrent: int | None) -> tuple[float, int]:
-        async def run() -> tuple[float, int]:
-            sender = open_sender(
-                "sandbox", SANDBOX, per_second, concurrent, lambda ref: resolve(ref, tmp_path, {})
-            )
-            return sender.per_second or 0.0, sender.concurrent
+    def limits(given: Limits) -> Limits:
+        found = effective_limits("sandbox", SANDBOX, given)
+        sender = open_sender(
+            "sandbox", SANDBOX, lambda ref: resolve(ref, tmp_path, {}), account="crm", limits=given
+        )
+        assert sender.limits == found
+        return found
 
-        return asyncio.run(run())
-
-    assert pace(None, None) == (50, 4)
-    assert pace(10, 2) == (10, 2)
-    assert pace(1_000, 100) == (50, 4)
+    assert limits(Limits()) == Limits(per_second=50, concurrent=4)
+    assert limits(Limits(10, 300, 5_000, 2)) == Limits(10, 300, 5_000, 2)
+    assert limits(Limits(per_second=1_000, concurrent=100)) == Limits(per_second=50, concurrent=4)

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.budget import Limits, open_budget
 from connectors.http import RETRIES, Delivery, DeliveryStopped, Retries, Sender
 from connectors.outcomes import BatchRefused, same
 from connectors.protocol import Capabilities, Change, Op, Outcome, Request, Response
 from tests.contract.tools import FakeTime
 
+LIMITS = Limits()
 OPS: frozenset[Op] = frozenset({"upsert", "clear", "archive", "delete"})
 
 
@@ -22,7 +24,7 @@ OPS: frozenset[Op] = frozenset({"upsert", "clear", "archive", "delete"})
 class Rows:
     """A destination that writes row numbers and refuses a batch as a whole."""
 
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(OPS, batch_rows=10))
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(OPS, batch_rows=10, resend=OPS))
 
     def request(self, changes: Sequence[Change]) -> Request:
         body = {"op": changes[0].op, "seqs": [change.seq for change in changes]}
@@ -39,17 +41,15 @@ def send(
     changes: Sequence[Change],
     rows: Rows | None = None,
     retries: Retries = RETRIES,
-    per_second: float | None = None,
+    limits: Limits = LIMITS,
 ) -> tuple[Delivery, FakeTime]:
     time = FakeTime()
 
     async def run() -> Delivery:
         sender = Sender(
             "https://crm.test/",
-            per_second=per_second,
+            budget=open_budget(None, "crm", limits, clock=time.clock, sleep=time.sleep),
             retries=retries,
-            sleep=time.sleep,
-            clock=time.clock,
             random=lambda: 1.0,
             transport=httpx.MockTransport(handler),
         )
@@ -88,7 +88,7 @@ def test_whatever_happens_each_row_is_taken_once_in_order_and_bad_rows_stand_alo
         return httpx.Response(200)
 
     changes = plan(ops)
-    rows = Rows(Capabilities(OPS, batch_rows=size))
+    rows = Rows(Capabilities(OPS, batch_rows=size, resend=OPS))
     delivery, _ = send(handler, changes, rows, Retries(tries=20))
 
     expected = [
@@ -170,10 +170,14 @@ def test_a_destination_that_asks_for_zero_seconds_again_and_again_is_not_hammere
     assert sum(time.naps) <= 60
 
 
-def test_a_limit_without_a_wait_uses_up_tries() -> None:
-    delivery, _ = send(lambda request: httpx.Response(429), plan(["upsert"]), retries=Retries(tries=3))
+def test_a_limit_without_a_wait_slows_down_to_a_floor_and_uses_up_no_try() -> None:
+    delivery, time = send(lambda request: httpx.Response(429), plan(["upsert"]), retries=Retries(tries=3))
 
-    assert (delivery.outcomes[0].verdict, delivery.calls) == ("deferred", 3)
+    assert delivery.outcomes[0].verdict == "deferred"
+    assert "slowed down to a call every 30 s, and still refused" in delivery.outcomes[0].reason
+    assert delivery.calls > 20
+    assert max(time.naps) == pytest.approx(30)
+    assert sum(time.naps) <= 900
 
 
 def test_one_limited_batch_makes_all_batches_of_the_account_wait() -> None:
@@ -187,9 +191,8 @@ def test_one_limited_batch_makes_all_batches_of_the_account_wait() -> None:
 
     async def run() -> None:
         transport = httpx.MockTransport(handler)
-        sender = Sender(
-            "https://crm.test", concurrent=1, sleep=time.sleep, clock=time.clock, transport=transport
-        )
+        budget = open_budget(None, "crm", Limits(concurrent=1), clock=time.clock, sleep=time.sleep)
+        sender = Sender("https://crm.test", budget=budget, transport=transport)
         async with sender:
             await asyncio.gather(*(sender.send(Rows(), plan(["upsert"])) for _ in range(3)))
 
@@ -205,10 +208,10 @@ def test_calls_keep_to_the_pace() -> None:
         calls.append(1)
         return httpx.Response(200)
 
-    delivery, time = send(handler, plan(["upsert"] * 205), per_second=5)
+    delivery, time = send(handler, plan(["upsert"] * 205), limits=Limits(per_second=5))
 
     assert delivery.calls == len(calls) == 21
-    assert time.now - 1_000 == pytest.approx(4.0)
+    assert time.now - 1_000 == pytest.approx(4.0, rel=0.03)
 
 
 def test_a_message_shows_the_address_without_its_query() -> None:
@@ -217,6 +220,21 @@ def test_a_message_shows_the_address_without_its_query() -> None:
 
     assert "POST https://crm.test/rows answered 403" in stop.value.problem
     assert "qu3ry-s3cret" not in str(stop.value)
+
+
+def test_a_batch_that_is_too_large_is_cut_before_any_call() -> None:
+    sizes = list[int]()
+
+    class Wide(Rows):
+        def request(self, changes: Sequence[Change]) -> Request:
+            sizes.append(len(changes))
+            return Request("POST", "/rows", b"x" * 100 * len(changes))
+
+    rows = Wide(Capabilities(OPS, batch_rows=100, batch_bytes=1_000))
+    delivery, _ = send(lambda request: httpx.Response(200), plan(["upsert"] * 100), rows)
+
+    assert delivery.calls == 10
+    assert sizes == [100] + [10] * 10
 
 
 def test_an_outcome_list_that_does_not_fit_the_batch_is_unknown() -> None:
