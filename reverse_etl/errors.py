@@ -6,6 +6,8 @@ SyncError                problem + hint, like every SluiceError
 ├── SyncBusy             another process runs this sync right now
 ├── SyncPaused           somebody paused it
 ├── LeaseLost            another process took this run over
+├── UndoRefused          this run cannot be undone, and why
+├── StateUnwritable      the disk is full, or the control store is locked
 └── WorkerRunning        this var directory has its worker already
 """
 
@@ -34,6 +36,14 @@ class SyncPaused(SyncError):
 
 class LeaseLost(SyncError):
     """Another process took the run over; this one must not send any more."""
+
+
+class StateUnwritable(SyncError):
+    """The disk or the control store takes no writes; what was written holds, and the next run goes on."""
+
+
+class UndoRefused(SyncError):
+    """The run cannot be undone; the text says why."""
 
 
 class WorkerRunning(SyncError):

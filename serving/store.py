@@ -6,12 +6,13 @@ hands it to `Store.create`.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, MetaData, String, create_engine, event, inspect
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import TypeDecorator
 
 
@@ -37,13 +38,14 @@ class Store:
     """A control store; safe to share between threads, and between processes by its file.
 
     `durable=False` gives up the last moments before a power cut (never before a crash of
-    the process) for a write that does not wait for the disk.
+    the process) for a write that does not wait for the disk. `patience`: seconds that a write
+    waits for another's lock.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, patience: float = 30.0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.engine = create_engine(
-            f"sqlite:///{path}", connect_args={"timeout": 30, "isolation_level": None}
+            f"sqlite:///{path}", connect_args={"timeout": patience, "isolation_level": None}
         )
         event.listen(self.engine, "connect", _durable if durable else _quick)
         self._created: set[int] = set()
@@ -72,7 +74,8 @@ class Store:
             try:
                 yield connection
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                with suppress(OperationalError):  # a full disk has rolled it back already
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
 

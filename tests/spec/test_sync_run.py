@@ -1,6 +1,9 @@
 """Syncs from the mart to a real sandbox over HTTP: who is sent, who is not, and why."""
 
 import asyncio
+import errno
+import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +18,7 @@ from connectors.protocol import Capabilities, Change, Destination, Outcome, Requ
 from connectors.sandbox.faults import Faults
 from reverse_etl import history
 from reverse_etl.accounts import Account, open_account
-from reverse_etl.errors import MappingInvalid, SyncBusy, SyncPaused
+from reverse_etl.errors import MappingInvalid, StateUnwritable, SyncBusy, SyncPaused
 from reverse_etl.journal import Order
 from reverse_etl.lease import hold
 from reverse_etl.requests import pause, resume
@@ -237,7 +240,7 @@ def impatient(project: Project, sync: Sync) -> Account:
 
     account = open_account(project, sync)
     sender = account.open_sender()
-    sender._sleep = at_once  # type: ignore[attr-defined]
+    sender._budget._sleep = at_once  # type: ignore[attr-defined]
     return Account(account.destination, lambda: sender)
 
 
@@ -326,6 +329,51 @@ def test_times_are_recorded_so_that_the_ledger_can_say_since_when(crm: Rig) -> N
         row = history.find_run(project, report.run)
     assert isinstance(row.ended_at, datetime) and row.started_at <= row.ended_at
     assert row.version is not None
+
+
+@pytest.mark.parametrize("step", ["planning", "settling"])
+def test_a_full_disk_fails_the_run_with_advice_and_the_next_one_repeats_nothing(
+    crm: Rig, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm.people(MANY)
+    full = [True] if step == "planning" else []
+    fsync = os.fsync
+
+    def no_space(descriptor: int) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with crm.project() as project:
+        with pytest.raises(StateUnwritable, match="No space left on device") as caught:
+            run_sync(project, "people", ME, watch=Watch(on_rows=lambda rows: full.append(True)))
+        assert "make room" in caught.value.hint
+        full.clear()
+        again = run_sync(project, "people", ME)
+
+    assert (again.state, again.verdicts.accepted, again.resumed) == ("done", 250, step == "settling")
+    assert len(crm.calls()) == 3
+
+
+def test_sigterm_does_not_wait_for_a_destination_that_asks_for_an_hour(crm: Rig) -> None:
+    """The rows that wait did not leave; the next run sends them."""
+    crm.people(MANY)
+    with crm.sandbox.client() as client:
+        client.set_faults(Faults(rate_limit=0.002))  # one call, then nothing for eight minutes
+    waits: list[float] = []
+    started = time.monotonic()
+
+    with crm.project() as project:
+        watch = Watch(on_wait=lambda seconds, why: waits.append(seconds), stop=lambda: bool(waits))
+        stopped = run_sync(project, "people", ME, watch=watch)
+
+    assert time.monotonic() - started < 30 and waits[0] > 60
+    assert (stopped.state, stopped.verdicts.accepted) == ("delivering", 100)
+    with crm.sandbox.client() as client:
+        client.set_faults(Faults())
+    sent = [key for call in crm.calls() for key in call.ids]
+    assert len(sent) == len(set(sent)) == 100
 
 
 @dataclass
