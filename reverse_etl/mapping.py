@@ -1,26 +1,21 @@
-"""From a sync's file and its source's columns to the SELECT that says what will be sent.
+"""From a sync's file and its source's columns to the expressions that say what will be sent.
 
-The SELECT is a syntax tree, never formatted text, so that no value of a file can become
-SQL. It reads the relation `source` and gives, for each of its rows, in its order:
-
-    pos       the row's place in the source, counting from 1
-    key       the destination's key fields as JSON text, names sorted; NULL if part of it is
-    problem   why the row cannot be sent, or NULL
-    v0, v1 …  the mapped values, typed
-    d1, d2    the digest of names, constants and values
-
-`fields` turns v0, v1 … into the JSON text of what is sent.
+They are syntax trees, never formatted text, so that no value of a file can become SQL.
+They read a relation whose columns are c0, c1 … (the source's columns in their order, so
+that names which differ only in case stay apart).
 """
 
-import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import Formatter
 
 import pyarrow as pa
 from sqlglot import exp
 
+from connectors.protocol import Json
+from reverse_etl.columns import Columns, Found
+from reverse_etl.digest import digests, key_hash
 from reverse_etl.errors import MappingInvalid
 from reverse_etl.wire import (
     call,
@@ -29,96 +24,133 @@ from reverse_etl.wire import (
     is_number,
     joined,
     json_of,
-    sendable,
     text,
     text_of,
     unsendable,
 )
 from serving.content.spec import Scalar
-from serving.content.sync import Field_, Sync
+from serving.content.sync import Field_, Sync, Tolerance_
 
 
 @dataclass(frozen=True)
-class MappedSelect:
-    """The SELECT over `source`, and the expression over its result that is sent."""
+class Problem:
+    """A row for which `when` is true cannot be sent; `says` is why."""
 
-    wanted: str
-    fields: str
-    cleared: str  # every mapped field as null, as JSON text
+    when: exp.Expr
+    says: exp.Expr
 
 
 @dataclass(frozen=True)
-class _Mapped:
-    """One field: its value, its JSON text (`value` read back as a column), what can be wrong."""
+class MappedField:
+    """One field of the destination."""
 
     name: str
-    value: exp.Expr | None  # None: a constant
-    json: exp.Expr
-    salt: str
-    problem: exp.Expr | None = None
+    json: exp.Expr  # what is sent as JSON text; NULL: left out (`nulls: skip`)
+    number: bool  # whether the column's values are numbers
+    salt: str  # everything in the file that the value depends on
+    digested: tuple[Found, ...] = ()  # the columns it depends on
+    problem: Problem | None = None
+    empty: exp.Expr | None = None  # whether the value is null; None for constants and templates
+    column: int | None = None  # the column whose nulls are the field's nulls, if it is as simple as that
+    may_skip: bool = False
+    tolerance: Tolerance_ | None = None
 
 
-def mapped_select(sync: Sync, schema: pa.Schema) -> MappedSelect:
-    """The mapping of `sync` over a source with this schema; MappingInvalid names file:line."""
-    columns = _Columns(sync, schema)
-    keys = {name: columns.find(source, "key", name) for name, source in sorted(sync.key.items())}
-    mapped = [
-        _field(columns, name, spec, f"v{i}") for i, (name, spec) in enumerate(sorted(sync.fields.items()))
-    ]
-    problems = [_null_key(name, sync.key[name], column) for name, (column, _) in keys.items()]
-    problems += [check for name, (column, kind) in keys.items() if (check := _not_finite(name, column, kind))]
-    problems += [field.problem for field in mapped if field.problem is not None]
-    values = [(f"v{i}", field.value) for i, field in enumerate(mapped) if field.value is not None]
-    salt = text(json.dumps([field.salt for field in mapped]))
-    wanted = exp.select(
-        exp.alias_(exp.Window(this=call("row_number")), "pos"),
-        exp.alias_(_key_text(keys), "key"),
-        exp.alias_(call("coalesce", *problems), "problem"),
-        *(exp.alias_(value, name) for name, value in values),
-        exp.alias_(call("hash", salt, *(value for _, value in values)), "d1"),
-        exp.alias_(call("hash", *(value for _, value in reversed(values)), text("digest"), salt), "d2"),
-    ).from_(exp.to_identifier("source"))
-    return MappedSelect(
-        wanted.sql(dialect="duckdb"),
-        _object(mapped).sql(dialect="duckdb"),
-        json.dumps(dict.fromkeys(sorted(sync.fields))),
+@dataclass(frozen=True)
+class MappedSync:
+    """Expressions over one row of the source."""
+
+    fields: tuple[MappedField, ...]  # sorted by name
+    key: exp.Expr  # canonical JSON text, names sorted; NULL where a part of it is
+    key_hash: exp.Expr  # 64 bits; equal keys have equal hashes as long as the columns' types stay
+    d1: exp.Expr  # digest of key, values and mapping; NULL where the row cannot be sent
+    d2: exp.Expr
+    problem: exp.Expr  # why the row cannot be sent, or NULL
+    bad: exp.Expr  # whether it cannot
+    columns: tuple[int, ...]  # places of the source's columns that are read
+
+
+def map_sync(sync: Sync, schema: pa.Schema, *, cleared: Json = None, partial: bool = False) -> MappedSync:
+    """The mapping of `sync` over a source with this schema; MappingInvalid names file:line.
+
+    `cleared` and `partial` are the destination's: what an empty field is set to, and
+    whether it keeps fields that are left out.
+    """
+    columns = Columns(sync, schema)
+    if sync.send == "changed" and not partial:
+        raise MappingInvalid(
+            f"{sync.at('send')}: {sync.destination}/{sync.object} cannot take only some fields",
+            hint="the destination replaces the whole record; write 'send: all'",
+        )
+    key = {name: columns.find(source, "key", name) for name, source in sorted(sync.key.items())}
+    fields = tuple(
+        _with_nulls(sync, _field(columns, name, spec), spec, constant(cleared), partial)
+        for name, spec in sorted(sync.fields.items())
+    )
+    problems = [_null_key(name, sync.key[name], found) for name, found in key.items()]
+    problems += [p for name, found in key.items() if (p := _not_finite(name, found.expr, found.kind))]
+    problems += [field.problem for field in fields if field.problem is not None]
+    salt = json.dumps([[name, str(found.kind)] for name, found in key.items()] + [[f.salt] for f in fields])
+    read = [*key.values(), *(found for field in fields for found in field.digested)]
+    d1, d2 = digests(salt, read)
+    bad = exp.or_(*(problem.when.copy() for problem in problems))
+    return MappedSync(
+        fields,
+        _key_text(key),
+        key_hash(list(key.values())),
+        exp.case().when(exp.not_(bad.copy()), d1),
+        d2,
+        call("coalesce", *(exp.case().when(p.when.copy(), p.says.copy()) for p in problems)),
+        bad,
+        tuple(sorted({found.index for found in read})),
     )
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """The source's columns, as the sync's file may name them."""
-
-    sync: Sync
-    schema: pa.Schema
-
-    def find(self, name: str, *path: str) -> tuple[exp.Expr, pa.DataType]:
-        """The column and its type; refused with the nearest name where there is none."""
-        found = [entry for entry in self.schema if entry.name == name] or [
-            entry for entry in self.schema if entry.name.lower() == name.lower()
-        ]
-        at = self.sync.at(*path)
-        if not found:
-            near = difflib.get_close_matches(name, self.schema.names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the source has {', '.join(self.schema.names)}"
-            raise MappingInvalid(f"{at}: the source has no column {name!r}", hint=hint)
-        if len(found) > 1:
+def _with_nulls(sync: Sync, field: MappedField, spec: Field_, cleared: str, partial: bool) -> MappedField:
+    """What the file says about a null of this field, and about its small changes."""
+    tolerance = sync.ignore_changes.get(field.name)
+    if tolerance is not None and tolerance.always is None and spec.map is None:
+        for found in field.digested:
+            if found.moment and spec.template is None:
+                kind = "below" if tolerance.below is not None else "share"
+                raise MappingInvalid(
+                    f"{sync.at('ignore_changes', field.name)}: {kind!r} goes with numbers,"
+                    f" and {field.name!r} is {found.kind}",
+                    hint="write 'always', or map a number",
+                )
+    written, salt = field.json, field.salt
+    null = exp.EQ(this=written.copy(), expression=text("null"))
+    if spec.nulls == "skip":
+        if not partial:
             raise MappingInvalid(
-                f"{at}: the source has {len(found)} columns {name!r}", hint="give each a name of its own"
+                f"{sync.at('fields', field.name, 'nulls')}: 'skip' needs a destination that keeps what is"
+                f" left out",
+                hint=f"{sync.destination}/{sync.object} replaces the whole record; write 'send' or 'clear'",
             )
-        if not sendable(found[0].type):
-            raise MappingInvalid(
-                f"{at}: column {name!r} is {found[0].type} and has no JSON form",
-                hint="encode it in the mart, for example with base64() or hex()",
-            )
-        return exp.column(found[0].name, quoted=True), found[0].type
+        written = call("nullif", written.copy(), text("null"))
+    elif spec.nulls == "clear":
+        written = exp.case().when(null, text(cleared)).else_(written.copy())
+        salt += f" clear {cleared}"
+    return MappedField(
+        field.name,
+        written,
+        field.number,
+        f"{salt} {spec.nulls}",
+        field.digested,
+        field.problem,
+        null if spec.column is not None else None,
+        field.column,
+        spec.nulls == "skip",
+        tolerance,
+    )
 
 
-def _field(columns: _Columns, name: str, spec: Field_, alias: str) -> _Mapped:
-    back = exp.column(alias)
+def _field(columns: Columns, name: str, spec: Field_) -> MappedField:
     if spec.template is not None:
-        value = _template(columns, name, spec.template)
-        return _Mapped(name, value, json_of(back, pa.string()), constant(name))
+        value, read = _template(columns, name, spec.template)
+        return MappedField(
+            name, json_of(value, pa.string()), False, constant([name, spec.template]), tuple(read)
+        )
     if spec.column is None:
         try:
             written = constant(spec.value)
@@ -127,19 +159,45 @@ def _field(columns: _Columns, name: str, spec: Field_, alias: str) -> _Mapped:
             raise MappingInvalid(
                 f"{at}: {spec.value} has no JSON form", hint="write a finite number"
             ) from None
-        return _Mapped(name, None, text(written), f"{constant(name)}={written}")
-    path = ("fields", name, "column") if spec.map or "default" in spec.model_fields_set else ("fields", name)
-    column, kind = columns.find(spec.column, *path)
-    if spec.map is None and "default" not in spec.model_fields_set:
-        return _Mapped(name, column, json_of(back, kind), constant(name), _not_finite(name, column, kind))
-    value, problem = _mapped_value(columns, name, spec, column, kind)
-    return _Mapped(name, value, back, constant(name), problem)
+        return MappedField(name, text(written), False, f"{constant(name)}={written}")
+    plain = spec.map is None and "default" not in spec.model_fields_set
+    path = ("fields", name) if plain and columns.short(name) else ("fields", name, "column")
+    found = columns.find(spec.column, *path)
+    if spec.round is not None:
+        found = _rounded(columns, name, found, spec.round)
+    number = is_number(found.kind)
+    salt = f"{constant(name)} {found.kind} {spec.round}"
+    if plain:
+        return MappedField(
+            name,
+            json_of(found.expr.copy(), found.kind),
+            number,
+            salt,
+            (found,),
+            _not_finite(name, found.expr, found.kind),
+            column=found.index,
+        )
+    value, problem = _mapped_value(columns, name, spec, found)
+    chosen = [[given, sent] for given, sent in (spec.map or {}).items()]
+    has_default = "default" in spec.model_fields_set
+    salt += constant([chosen, has_default, spec.default])
+    return MappedField(name, value, number and spec.map is None, salt, (found,), problem)
 
 
-def _mapped_value(
-    columns: _Columns, name: str, spec: Field_, column: exp.Expr, kind: pa.DataType
-) -> tuple[exp.Expr, exp.Expr | None]:
+def _rounded(columns: Columns, name: str, found: Found, digits: int) -> Found:
+    if not is_number(found.kind):
+        raise MappingInvalid(
+            f"{columns.sync.at('fields', name, 'round')}: column of {name!r} is {found.kind}, not a number",
+            hint="drop 'round'",
+        )
+    if pa.types.is_integer(found.kind):
+        return found
+    return Found(call("round", found.expr.copy(), exp.Literal.number(digits)), found.kind, found.index)
+
+
+def _mapped_value(columns: Columns, name: str, spec: Field_, found: Found) -> tuple[exp.Expr, Problem | None]:
     """A column through `map` and `default`, as JSON text; without default, strangers are problems."""
+    column, kind = found.expr, found.kind
     if is_nested(kind):
         at = columns.sync.at("fields", name)
         raise MappingInvalid(
@@ -147,11 +205,12 @@ def _mapped_value(
         )
     fallback = text(constant(spec.default))
     has_default = "default" in spec.model_fields_set
+    null = column.copy().is_(exp.null())
     if spec.map is None:
-        value = exp.case().when(column.is_(exp.null()), fallback).else_(json_of(column.copy(), kind))
+        value = exp.case().when(null, fallback).else_(json_of(column.copy(), kind))
         return value, _not_finite(name, column, kind)
-    chosen = exp.case().when(column.is_(exp.null()), fallback if has_default else text("null"))
-    known: list[exp.Expr] = [column.is_(exp.null())]
+    chosen = exp.case().when(null.copy(), fallback if has_default else text("null"))
+    known: list[exp.Expr] = [null]
     for given, sent in spec.map.items():
         same = _equals(column, kind, given)
         chosen = chosen.when(same, text(constant(sent)))
@@ -159,7 +218,7 @@ def _mapped_value(
     if has_default:
         return chosen.else_(fallback), None
     stranger = joined([text(f"field {name!r}: 'map' does not name "), text_of(column.copy(), kind)])
-    return chosen, exp.case().when(exp.not_(exp.or_(*known)), stranger)
+    return chosen, Problem(exp.not_(exp.or_(*known)), stranger)
 
 
 def _equals(column: exp.Expr, kind: pa.DataType, given: Scalar) -> exp.Expr:
@@ -169,10 +228,11 @@ def _equals(column: exp.Expr, kind: pa.DataType, given: Scalar) -> exp.Expr:
     return exp.EQ(this=text_of(column.copy(), kind), expression=text(written))
 
 
-def _template(columns: _Columns, name: str, template: str) -> exp.Expr:
+def _template(columns: Columns, name: str, template: str) -> tuple[exp.Expr, list[Found]]:
     at = columns.sync.at("fields", name, "template")
     hint = "only {column} stands in braces; write {{ and }} for braces"
     parts: list[exp.Expr] = [text("")]
+    read: list[Found] = []
     try:
         pieces = list(Formatter().parse(template))
     except ValueError:
@@ -184,34 +244,35 @@ def _template(columns: _Columns, name: str, template: str) -> exp.Expr:
             continue
         if form or conversion or not column.strip():
             raise MappingInvalid(f"{at}: {{{column}…}} is no plain column name", hint=hint)
-        found, kind = columns.find(column, "fields", name, "template")
-        parts.append(text_of(found, kind))
-    return joined(parts)
+        found = columns.find(column, "fields", name, "template")
+        read.append(found)
+        parts.append(text_of(found.expr.copy(), found.kind))
+    return joined(parts), read
 
 
-def _null_key(name: str, source: str, column: exp.Expr) -> exp.Expr:
-    return exp.case().when(column.copy().is_(exp.null()), text(f"key {name!r} is null (column {source!r})"))
+def _null_key(name: str, source: str, found: Found) -> Problem:
+    return Problem(found.expr.copy().is_(exp.null()), text(f"key {name!r} is null (column {source!r})"))
 
 
-def _not_finite(name: str, column: exp.Expr, kind: pa.DataType) -> exp.Expr | None:
+def _not_finite(name: str, column: exp.Expr, kind: pa.DataType) -> Problem | None:
     check = unsendable(column.copy(), kind)
     if check is None:
         return None
-    return exp.case().when(check, text(f"field {name!r}: NaN and infinity have no JSON form"))
+    when = call("coalesce", check, exp.false())
+    return Problem(when, text(f"field {name!r}: NaN and infinity have no JSON form"))
 
 
-def _key_text(keys: Mapping[str, tuple[exp.Expr, pa.DataType]]) -> exp.Expr:
-    """Canonical JSON text of the key; NULL where one of its columns is NULL."""
+def _key_text(key: Mapping[str, Found]) -> exp.Expr:
     parts: list[exp.Expr] = []
-    for name, (column, kind) in keys.items():
+    for name, found in key.items():
         parts.append(text(("{" if not parts else ",") + constant(name) + ":"))
-        written = exp.case().when(exp.not_(column.copy().is_(exp.null())), json_of(column.copy(), kind))
-        parts.append(written)
+        written = json_of(found.expr.copy(), found.kind)
+        if pa.types.is_decimal(found.kind):
+            written = exp.cast(call("json", written), "varchar")  # 10.50 and 10.5 are one key
+        parts.append(exp.case().when(exp.not_(found.expr.copy().is_(exp.null())), written))
     return joined([*parts, text("}")])
 
 
-def _object(mapped: list[_Mapped]) -> exp.Expr:
-    parts: list[exp.Expr] = [text("{")]
-    for number, field in enumerate(mapped):
-        parts += [text(("," if number else "") + constant(field.name) + ":"), field.json]
-    return joined([*parts, text("}")])
+def cleared_fields(names: Iterable[str], cleared: Json) -> str:
+    """Every field with the destination's value for nothing, as JSON text."""
+    return json.dumps(dict.fromkeys(sorted(names), cleared), ensure_ascii=False)

@@ -1,11 +1,26 @@
-"""What one run would do, as files: a full outer join of the source with the ledger.
+"""What one run would do, as files: the mapped source beside what the destination accepted last.
 
-plan.parquet       seq, op, kind, key, fields, old, d1, d2: exactly what will be sent
+plan.parquet       exactly what will be sent, in the order of sending
+    seq            1, 2, 3 …
+    op             connectors.protocol.Op
+    kind           create | update | remove | retry | resend (an undo plan: undo)
+    key            JSON text: names sorted, no spaces
+    fields         JSON text of what is sent; NULL for archive and delete
+    old            JSON text of what was accepted last; NULL where nothing was
+    d1, d2         digests of the row, for the ledger; NULL: the next plan compares texts
+    k              hash of the key, for the ledger; NULL: the next plan looks for its text
+    merge          true: once accepted, the ledger says old merged with fields; else: fields alone
 rejects.parquet    pos, key, reason: rows of the source that cannot be sent
-forgotten.parquet  key: what is pending in the ledger and stands for nothing any more
+forgotten.parquet  key: pending in the ledger, and stands for nothing any more
+confirmed.parquet  key, k, d1, d2, reverted: equal to what was accepted although its digests are not;
+                   `reverted` where something was pending
+base.parquet       only where records were adopted: the ledger with them, which the plan starts from
+
+A plan made elsewhere (undo) may leave out k and merge, and confirmed.parquet.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -13,70 +28,26 @@ import duckdb
 import pyarrow as pa
 
 from connectors.protocol import Json, Op
-from reverse_etl.counts import Counts
-from reverse_etl.ledger import empty_ledger
-from reverse_etl.mapping import MappedSelect, mapped_select
-from reverse_etl.scratch import scratch, write_parquet
+from reverse_etl.adopted import adopted_base
+from reverse_etl.candidates import Candidates, find_candidates, register_source
+from reverse_etl.counts import Counts, Profile
+from reverse_etl.judge import judge, removal_of, value_candidates, writes
+from reverse_etl.ledger_file import open_ledger
+from reverse_etl.mapping import MappedSync, cleared_fields, map_sync
+from reverse_etl.profile import profile_of
+from reverse_etl.scratch import one_row, scratch, write_parquet
 from serving.content.sync import Sync
 
-_REPEATED = "select key, count(*) as times from wanted where key is not null group by key having count(*) > 1"
+__all__ = ["Intent", "Plan", "make_plan", "removal_of"]
 
-_SENDABLE = """
-select * from wanted
-where problem is null and key is not null and key not in (select key from repeated)
-"""
-
-_REJECTS = """
-select w.pos, w.key,
-       coalesce('key ' || w.key || ' stands ' || r.times || ' times in the source', w.problem) as reason
-from wanted w left join repeated r on w.key = r.key
-where w.problem is not null or w.key is null or r.key is not null
-order by w.pos
-"""
-
-_DIFF = """
-create temp table diff as
-with joined as (
-    select w.pos, coalesce(w.key, l.key) as key, w.d1, w.d2, l.fields as old, l.pending, l.pending_op,
-           l.attempts, l.next_try, l.key is not null as known, l.p1 = w.d1 and l.p2 = w.d2 as same_pending,
-           coalesce(l.d1 = w.d1 and l.d2 = w.d2, false) as same_digest,
-           case when w.key is not null then {fields} end as fields
-    from sendable w full outer join ledger l on w.key = l.key
-    where $full or l.pending is not null or l.d1 is distinct from w.d1 or l.d2 is distinct from w.d2
-), judged as (
-    select *, coalesce(same_digest or fields = old, false) as same,
-           $full or key in (select key from forced) as forced,
-           $full or key in (select key from forced) or pending = 'deferred'
-             or (pending = 'unknown' and $safe)
-             or (pending = 'rejected' and attempts < $attempts and next_try <= $now) as due
-    from joined
-)
-select *, case
-    when pos is not null and not known then 'create'
-    when pos is not null and pending = 'unknown' then
-        case when due then 'retry'
-             when not same and not coalesce(same_pending, false) then 'update' else 'parked' end
-    when pos is not null and same then
-        case when $full then 'resend' when pending is not null then 'reverted' else 'unchanged' end
-    when pos is not null and pending_op = 'upsert' and same_pending then {again}
-    when pos is not null then case when old is null then 'create' else 'update' end
-    when key in (select key from shielded) then 'held'
-    when old is null and pending <> 'unknown' then 'gone'
-    when $removal is null then 'kept'
-    when not $trusted then 'held'
-    when pending_op = $removal then {again}
-    else 'remove' end as kind
-from judged
-"""
-
-_AGAIN = """case when due then 'retry'
-    when pending = 'unknown' or attempts >= $attempts then 'parked' else 'waiting' end"""
+_SENT = ("create", "update", "remove", "retry", "resend")
+_STAYING = ("waiting", "parked", "kept", "held", "small", "early", "skipped")
 
 _PLAN = """
 select row_number() over () as seq, * from (
-    select case when pos is null then $removal else 'upsert' end as op, kind, key,
+    select case when pos is null then $removal else $write end as op, kind, key,
            case when pos is not null then fields when $removal = 'clear' then $cleared end as fields,
-           old, d1, d2
+           old, d1, d2, k, pos is not null and old is not null and $merge as merge
     from diff where kind in ('create', 'update', 'remove', 'retry', 'resend')
     order by (pos is not null), pos, key
 )
@@ -89,6 +60,8 @@ class Plan:
 
     folder: Path
     counts: Counts
+    profile: Profile = field(default_factory=lambda: Profile(0, {}))
+    sizes: Mapping[Op, tuple[int, int]] = field(default_factory=dict)  # op -> rows and bytes that leave
 
     @property
     def changes(self) -> Path:
@@ -115,67 +88,95 @@ class Intent:
 
 
 def make_plan(sync: Sync, source: pa.Table, ledger: Path | None, folder: Path, intent: Intent) -> Plan:
-    """Compare the mapped source with the ledger; write the files of the plan into `folder`."""
-    mapped = mapped_select(sync, source.schema)
+    """Compare the mapped source with the ledger; write the files of the plan into `folder`.
+
+    `full` sends every row again, but never an insert that was accepted or may have been.
+    Raises MappingInvalid, and SyncError for a ledger that cannot be read.
+    """
+    mapped = map_sync(sync, source.schema, cleared=intent.cleared, partial=intent.partial)
     folder.mkdir(parents=True, exist_ok=True)
     with scratch(folder) as db:
-        _load(db, mapped, source, ledger, intent)
-        write_parquet(db, _REJECTS, folder / "rejects.parquet", {})
-        _diff(db, sync, mapped, intent)
-        parameters: dict[str, object] = {"removal": removal_of(sync), "cleared": mapped.cleared}
-        write_parquet(db, _PLAN, folder / "plan.parquet", parameters)
-        forgotten = "select key from diff where kind in ('gone', 'reverted')"
-        write_parquet(db, forgotten, folder / "forgotten.parquet", {})
-        return Plan(folder, _count(db))
+        register_source(db, source)
+        base = ledger if intent.adopted is None else adopted_base(db, sync, ledger, intent.adopted, folder)
+        open_ledger(db, base)
+        db.register("forced", pa.table({"key": pa.array(intent.forced, pa.string())}))
+        found = find_candidates(db, mapped, everything=intent.full)
+        value_candidates(db, mapped)
+        write_parquet(db, "from refused order by pos", folder / "rejects.parquet", {})
+        judge(db, sync, mapped, _parameters(db, sync, intent))
+        return _written(db, sync, mapped, source, folder, intent, found)
 
 
-def removal_of(sync: Sync) -> Op | None:
-    """What happens to a row that left the source; None: it stays."""
-    return None if sync.mode != "mirror" or sync.on_removed == "keep" else sync.on_removed
-
-
-def _load(
-    db: duckdb.DuckDBPyConnection, mapped: MappedSelect, source: pa.Table, ledger: Path | None, intent: Intent
-) -> None:
-    db.register("source", source)
-    db.execute(f"create temp table wanted as {mapped.wanted}")
-    db.execute(f"create temp table repeated as {_REPEATED}")
-    db.execute(f"create temp view sendable as {_SENDABLE}")
-    db.execute(f"create temp table shielded as select key from ({_REJECTS}) where key is not null")
-    if ledger is None:
-        db.register("ledger", empty_ledger())
-    else:
-        db.from_parquet(str(ledger)).create_view("ledger")
-    db.register("forced", pa.table({"key": pa.array(intent.forced, pa.string())}))
-
-
-def _diff(db: duckdb.DuckDBPyConnection, sync: Sync, mapped: MappedSelect, intent: Intent) -> None:
-    nameless = db.execute("select count(*) from wanted where key is null").fetchone()
-    parameters = {
+def _parameters(db: duckdb.DuckDBPyConnection, sync: Sync, intent: Intent) -> dict[str, object]:
+    removal, write = removal_of(sync), writes(sync)
+    nameless = one_row(db, "select count(*) from refused where key is null")
+    return {
         "full": intent.full,
-        "safe": "upsert" in intent.resend,
+        "write": write,
+        "first": "update" if write == "update" else "create",
+        "safe": write in intent.resend,
+        "safe_removal": removal in intent.resend,
         "attempts": sync.park_after,
         "now": intent.now,
-        "removal": removal_of(sync),
+        "since": None if sync.min_resend is None else intent.now - sync.min_resend,
+        "removal": removal,
         "trusted": nameless == (0,),  # a row without key could be any of those that seem to be gone
     }
-    db.execute(_DIFF.format(fields=mapped.fields, again=_AGAIN), parameters)
 
 
-def _count(db: duckdb.DuckDBPyConnection) -> Counts:
-    kinds: dict[str, int] = dict(db.execute("select kind, count(*) from diff group by kind").fetchall())
-    row = db.execute(
-        f"select (select count(*) from wanted), (select count(*) from ({_REJECTS})),"
-        " (select count(*) from ledger where fields is not null),"
-        " (select count(*) from diff where pos is not null and kind not in ('unchanged', 'reverted'))"
-    ).fetchone()
-    assert row is not None
-    total, rejected, ledger, touched = row
-    named = ("create", "update", "remove", "retry", "resend", "waiting", "parked", "kept", "held")
-    return Counts(
-        **{kind: kinds.get(kind, 0) for kind in named},
-        rejected=rejected,
-        unchanged=total - rejected - touched,
-        wanted=total - rejected,
-        ledger=ledger,
+def _written(
+    db: duckdb.DuckDBPyConnection,
+    sync: Sync,
+    mapped: MappedSync,
+    source: pa.Table,
+    folder: Path,
+    intent: Intent,
+    found: Candidates,
+) -> Plan:
+    parameters: dict[str, object] = {
+        "removal": removal_of(sync),
+        "write": writes(sync),
+        "cleared": cleared_fields(sync.fields, intent.cleared),
+        "merge": sync.send == "changed" or any(f.may_skip for f in mapped.fields),
+    }
+    write_parquet(db, _PLAN, folder / "plan.parquet", parameters)
+    forgotten = "select key from diff where kind = 'gone' or (kind = 'small' and pending is not null)"
+    write_parquet(db, forgotten, folder / "forgotten.parquet", {})
+    confirmed = (
+        "select key, k, d1, d2, kind = 'reverted' as reverted"
+        " from diff where kind in ('unchanged', 'reverted')"
     )
+    write_parquet(db, confirmed, folder / "confirmed.parquet", {})
+    counts = _count(db, found)
+    return Plan(folder, counts, profile_of(db, mapped, source, counts.wanted), _sizes(db, folder))
+
+
+def _count(db: duckdb.DuckDBPyConnection, found: Candidates) -> Counts:
+    kinds: dict[str, int] = {}
+    of_source = 0
+    for kind, stands, rows in db.execute(
+        "select kind, pos is not null, count(*) from diff group by all"
+    ).fetchall():
+        kinds[kind] = kinds.get(kind, 0) + rows
+        of_source += rows if stands else 0
+    rejected, never = one_row(
+        db, "select (select count(*) from refused), (select count(*) from stale where fields is null)"
+    )
+    wanted = found.source - rejected
+    if of_source + found.unchanged != wanted:
+        raise AssertionError(f"{wanted} rows can be sent, but {of_source + found.unchanged} were judged")
+    return Counts(
+        **{kind: kinds.get(kind, 0) for kind in (*_SENT, *_STAYING)},
+        rejected=rejected,
+        unchanged=found.unchanged + kinds.get("unchanged", 0) + kinds.get("reverted", 0),
+        wanted=wanted,
+        ledger=found.ledger - never,
+    )
+
+
+def _sizes(db: duckdb.DuckDBPyConnection, folder: Path) -> dict[Op, tuple[int, int]]:
+    db.from_parquet(str(folder / "plan.parquet")).create_view("written_plan")
+    rows = db.execute(
+        "select op, count(*), sum(strlen(key) + coalesce(strlen(fields), 0)) from written_plan group by op"
+    ).fetchall()
+    return {op: (int(count), int(size)) for op, count, size in rows}

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -18,6 +19,7 @@ def scratch(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "memory_limit": MEMORY,
         "autoinstall_known_extensions": False,
         "TimeZone": "UTC",
+        "preserve_insertion_order": False,  # what must be in order says so
     }
     connection = duckdb.connect(":memory:", config=config)
     try:
@@ -27,12 +29,16 @@ def scratch(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def write_parquet(
-    connection: duckdb.DuckDBPyConnection, query: str, to: Path, parameters: dict[str, object]
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    to: Path,
+    parameters: dict[str, object],
+    options: str = "compression zstd",
 ) -> None:
     """The result of a query as one file that appears whole or not at all."""
     unfinished = to.with_name(to.name + ".unfinished")
     quoted = str(unfinished).replace("'", "''")
-    connection.execute(f"copy ({query}) to '{quoted}' (format parquet, compression zstd)", parameters)
+    connection.execute(f"copy ({query}) to '{quoted}' (format parquet, {options})", parameters)
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(to)
@@ -41,3 +47,9 @@ def write_parquet(
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def one_row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    """The only row of a query's result, read to its end so that the connection is free again."""
+    [row] = connection.execute(query).fetchall()
+    return row

@@ -23,6 +23,16 @@ def text(value: str) -> exp.Literal:
     return exp.Literal.string(value)
 
 
+def literal(value: str) -> str:
+    """A string constant as DuckDB writes it."""
+    return text(value).sql(dialect="duckdb")
+
+
+def pointer(name: str) -> str:
+    """The JSON pointer to a field of an object."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
 def joined(parts: list[exp.Expr]) -> exp.Expr:
     """The texts one after the other; NULL where one of them is NULL."""
     whole = parts[0]

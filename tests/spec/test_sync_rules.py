@@ -93,8 +93,8 @@ def test_cron_follows_the_projects_time_zone_through_a_clock_change() -> None:
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"every": "soon"}, "'soon' is no interval"),
-        ({"every": "0 minutes"}, "'0 minutes' is no interval"),
+        ({"every": "soon"}, "'soon' is no span of time"),
+        ({"every": "0 minutes"}, "'0 minutes' is no span of time"),
         ({"cron": "0 * * *"}, "has 4 fields"),
         ({"cron": "61 * * * *"}, "'61 * * * *'"),
         ({"cron": "0 6 * * 8"}, "'8' is no weekday"),
@@ -172,14 +172,14 @@ def test_a_row_that_may_have_arrived_is_sent_again_only_where_that_does_no_harm(
     tmp_path: Path, safe: bool, kinds: list[str]
 ) -> None:
     source = pa.table({"id": ["1"], "v": [1]})
-    first = make_plan(sync(), source, None, tmp_path / "1", Intent(NOW, safe))
+    first = make_plan(sync(), source, None, tmp_path / "1", Intent(NOW, frozenset({"upsert"} if safe else ())))
     answers = [Answered(1, 1, "unknown", "no answer")]
     settled = settle(first.folder, None, tmp_path / "l1.parquet", answers, None, 1, NOW)
     assert settled.verdicts.unknown == 1
 
     def next_plan(value: int, forced: tuple[str, ...] = ()) -> Plan:
         table = pa.table({"id": ["1"], "v": [value]})
-        return make_plan(sync(), table, settled.ledger, tmp_path / "2", Intent(NOW, safe, forced=forced))
+        return make_plan(sync(), table, settled.ledger, tmp_path / "2", Intent(NOW, frozenset({"upsert"} if safe else ()), forced=forced))
 
     again = pq.read_table(next_plan(1).changes)
     assert again.column("kind").to_pylist() == kinds
