@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, exists, select
 
+from reverse_etl.alerts import undelivered
 from reverse_etl.errors import MappingInvalid
 from reverse_etl.history import RunRow, list_runs
 from reverse_etl.lease import holder_of
@@ -34,7 +35,8 @@ class SyncOverview:
     running_by: str | None  # which process
     queued: bool  # somebody asked for a run that has not begun
     last_run: RunRow | None
-    problem: str  # of the schedule
+    problem: str  # why it does not run by itself although it should, or whom an alert did not reach
+    next_run: str = "by hand"  # in words, for every kind of schedule
 
 
 def list_syncs(project: Door, now: datetime) -> tuple[SyncOverview, ...]:
@@ -55,11 +57,11 @@ def _overview(project: Door, sync: Sync, now: datetime) -> SyncOverview:
         holder = holder_of(connection, sync.name, now)
         queued = connection.execute(select(requests.c.id).where(_not_begun(sync.name, now)).limit(1)).scalar()
     newest = list_runs(project, sync.name, limit=1)
-    problem, due = "", None
+    problems, due = [str(alert) for alert in undelivered(project.store, sync.name)], None
     try:
         due = next_fire(sync, project.content.project.timezone, last_fire(project.store, sync.name) or now)
     except MappingInvalid as error:
-        problem = str(error)
+        problems.insert(0, str(error))
     return SyncOverview(
         name=sync.name,
         description=sync.description,
@@ -74,8 +76,19 @@ def _overview(project: Door, sync: Sync, now: datetime) -> SyncOverview:
         running_by=str(holder) if holder else None,
         queued=queued is not None,
         last_run=newest[0] if newest else None,
-        problem=problem,
+        problem="\n".join(problems),
+        next_run=_next_run(sync, due, paused),
     )
+
+
+def _next_run(sync: Sync, due: datetime | None, paused_by: str | None) -> str:
+    if paused_by is not None and sync.schedule is not None:
+        return f"not before it is resumed: paused by {paused_by}"
+    if due is not None:
+        return f"{due:%Y-%m-%d %H:%M %Z}"
+    if sync.schedule is not None and sync.schedule.after is None:
+        return "never: its schedule cannot be read, or names no moment to come"
+    return described(sync)
 
 
 def _not_begun(sync: str, now: datetime) -> ColumnElement[bool]:

@@ -1,7 +1,6 @@
 """When a sync runs by itself, from its file to the next moment."""
 
-import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apscheduler.triggers.base import BaseTrigger
@@ -10,11 +9,10 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from reverse_etl.errors import MappingInvalid
-from serving.content.sync import Sync
+from serving.content.sync import AfterSync, Sync, duration
 
-_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
-_EVERY = re.compile(r"(?P<number>\d+)\s+(?P<unit>second|minute|hour|day|week)s?")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_NEXT = timedelta(microseconds=1)
 
 
 def trigger_of(sync: Sync, timezone: str, start: datetime) -> BaseTrigger | None:
@@ -37,7 +35,7 @@ def next_fire(sync: Sync, timezone: str, last: datetime) -> datetime | None:
     trigger = trigger_of(sync, timezone, last)
     if trigger is None:
         return None
-    found: datetime | None = trigger.get_next_fire_time(None, last + timedelta(microseconds=1))
+    found: datetime | None = trigger.get_next_fire_time(None, last.astimezone(UTC) + _NEXT)
     return found
 
 
@@ -46,21 +44,44 @@ def described(sync: Sync) -> str:
     schedule = sync.schedule
     if schedule is None:
         return "by hand"
+    if isinstance(schedule.after, AfterSync):
+        return f"after sync {schedule.after.sync}"
     if schedule.after is not None:
-        return f"after each {schedule.after}"
+        return "after each build"
     if schedule.every is not None:
         return f"every {schedule.every}"
     return f"cron {schedule.cron}" + (f" {schedule.timezone}" if schedule.timezone else "")
 
 
+class WallClock(BaseTrigger):  # type: ignore[misc]
+    """A cron trigger that keeps to one fire per moment on the wall when the clocks change.
+
+    A time that spring leaves out fires once, as much later as the clock jumped. A time that
+    autumn shows twice fires at its first showing, unless the hours are `*`: those go on.
+    """
+
+    def __init__(self, cron: BaseTrigger, zone: ZoneInfo, *, every_hour: bool) -> None:
+        self._cron, self._zone, self._every_hour = cron, zone, every_hour
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        """The first moment after `previous`, or from `now` on where there was none."""
+        # Only ever asked for the first fire from a UTC moment on: with the one before, the cron
+        # trigger compares times on the wall, and stands still in the hour that comes twice.
+        start = previous.astimezone(UTC) + _NEXT if previous else now.astimezone(UTC)
+        while (found := self._cron.get_next_fire_time(None, start)) is not None:
+            moment: datetime = found.astimezone(UTC)
+            shown = moment.astimezone(self._zone)
+            if moment >= start and (shown.fold == 0 or self._every_hour):
+                return shown
+            start = max(moment, start) + _NEXT
+        return None
+
+
 def _interval(sync: Sync, text: str) -> timedelta:
-    found = _EVERY.fullmatch(text.strip().lower())
-    if found is None or int(found["number"]) == 0:
-        raise MappingInvalid(
-            f"{sync.at('schedule', 'every')}: {text!r} is no interval",
-            hint='write for example "15 minutes" or "1 day"',
-        )
-    return timedelta(seconds=int(found["number"]) * _UNITS[found["unit"]])
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise MappingInvalid(f"{sync.at('schedule', 'every')}: {error}") from None
 
 
 def _cron(sync: Sync, text: str, timezone: str) -> BaseTrigger:
@@ -73,9 +94,10 @@ def _cron(sync: Sync, text: str, timezone: str) -> BaseTrigger:
         zone = ZoneInfo(timezone)
         days = _weekdays(weekday)
         common = {"minute": minute, "hour": hour, "month": month, "timezone": zone}
+        cron: BaseTrigger = CronTrigger(day=day, day_of_week=days, **common)
         if day != "*" and days != "*":
-            return OrTrigger([CronTrigger(day=day, **common), CronTrigger(day_of_week=days, **common)])
-        return CronTrigger(day=day, day_of_week=days, **common)
+            cron = OrTrigger([CronTrigger(day=day, **common), CronTrigger(day_of_week=days, **common)])
+        return WallClock(cron, zone, every_hour=hour.startswith("*"))
     except ZoneInfoNotFoundError:
         where = sync.at("schedule", "timezone")
         raise MappingInvalid(

@@ -10,6 +10,7 @@ from serving.answer import Answer, Limits
 from serving.content.model import Content
 from serving.content.sync import Destination, Sync
 from serving.identity import User, service_user
+from serving.marts.graph import Graph
 from serving.store import Store
 
 SECONDS = 600.0
@@ -20,6 +21,8 @@ class Door(Protocol):
 
     @property
     def content(self) -> Content: ...
+    @property
+    def graph(self) -> Graph: ...
     @property
     def var(self) -> Path: ...
     @property

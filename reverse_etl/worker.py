@@ -1,79 +1,73 @@
-"""The process that runs syncs on their schedules, on request, and after builds.
+"""The process that runs syncs on their schedules, on request, after builds and after each other.
 
 One per var directory. It holds no state of its own: fires, requests and runs are in the
 control store, so that a worker that was killed goes on where it was. A fire it slept
 through is made up for once.
 """
 
-import fcntl
-import json
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
-from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import delete, desc, insert, select
 
 from connectors.protocol import DestinationStopped
-from reverse_etl.errors import SyncBusy, WorkerRunning
-from reverse_etl.journal import UNFINISHED, Order
-from reverse_etl.lease import EXPIRY, Holder, is_dead, this_process
-from reverse_etl.requests import RunRequest, close_request, fired, last_fire, waiting_requests
+from reverse_etl import alerts, due, requests
+from reverse_etl.errors import SyncBusy
+from reverse_etl.journal import Order
+from reverse_etl.lease import this_process
+from reverse_etl.log_marts import refresh_log
+from reverse_etl.requests import RunRequest, close_request
+from reverse_etl.retention import forget_old
 from reverse_etl.run import Watch, run_sync
 from reverse_etl.schedule import trigger_of
-from reverse_etl.source import version_of
-from reverse_etl.tables import prepare, runs, worker
+from reverse_etl.tables import prepare
+from reverse_etl.worker_status import WorkerStatus, beat, only_one, worker_status
 from serving import Project
-from serving.content.sync import Sync
+from serving.content.sync import AfterSync, Sync
 from serving.errors import SluiceError
-from serving.store import Store, utc_now
+from serving.store import utc_now
 
-TICK = 0.5  # seconds between looks at requests and builds
+__all__ = ["WorkerStatus", "work", "worker_status"]
+
+TICK = 0.5  # seconds between looks at requests, builds and runs
 BEAT = 2.0  # seconds between heartbeats: each one waits for the disk
+CHORES = 10.0  # seconds between looks at alerts
+BUSY = 3.0  # seconds until a sync that another process runs is asked for again
+DAY = 86_400.0  # seconds between looks for files that nobody needs any more
 AT_ONCE = 4  # syncs that run side by side
+RANKS = {"high": 0, "normal": 1, "low": 2}
 
 log = logging.getLogger("sluice.worker")
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """The worker as pages show it."""
-
-    holder: Holder
-    heartbeat: datetime
-    uptime: float  # seconds
-    alive: bool
-    problem: str
-
-
-def worker_status(store: Store, now: datetime) -> WorkerStatus | None:
-    """The worker of this var directory; None if there never was one."""
-    prepare(store)
-    with store.read() as connection:
-        row = connection.execute(select(worker)).one_or_none()
-    if row is None:
-        return None
-    holder = Holder(**json.loads(row.holder))
-    alive = not is_dead(holder, row.heartbeat, now) and now - row.heartbeat < EXPIRY
-    return WorkerStatus(holder, row.heartbeat, row.uptime, alive, row.problem or "")
 
 
 def work(project: Project, stop: threading.Event) -> None:
     """Run syncs until `stop` is set; batches in flight are finished. WorkerRunning for a second worker."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
-    with _only_one(project.var):
+    for noisy in ("apscheduler", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    with only_one(project.var):
         prepare(project.store)
+        requests.reclaim(project.store)
         _Worker(project, stop).loop()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run that waits for its turn."""
+
+    sync: str
+    order: Order
+    rank: int
+    fired: datetime | None = None  # the scheduled moment it honours
+    request: RunRequest | None = None
 
 
 class _Worker:
@@ -81,13 +75,19 @@ class _Worker:
         self.project, self.stop = project, stop
         self.holder = this_process()
         self.started = time.monotonic()
-        self.beaten = -BEAT
-        self.incidents: dict[str, str] = {}  # sync, or "worker" -> what went wrong last
+        self.beaten, self.tidied, self.forgot = -BEAT, -CHORES, -DAY
+        self.incidents: dict[str, str] = {}  # what it is about -> what went wrong last
         self.scheduled: dict[str, Sync] = {}
-        self.builds: dict[str, int] = {}  # sync -> version it was last started for
-        self.busy: set[str] = set()
+        self.asked: dict[str, tuple[str, int]] = {}  # sync -> build or run it was last started for
+        self.waiting: dict[str, _Job] = {}  # at most one per sync, in the order they came
+        self.running: set[str] = set()
+        self.looked = False  # for interrupted runs
+        self.patience: dict[str, float] = {}  # sync -> when to ask again, while another process runs it
+        self.lock = threading.RLock()
+        self.runs = ThreadPoolExecutor(AT_ONCE, "run")
+        self.chores = ThreadPoolExecutor(1, "chores")
+        self.tidying: Future[None] | None = None
         self.scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(AT_ONCE)},
             # A late fire is a fire: the default would drop it after one second.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
             timezone="UTC",
@@ -97,14 +97,15 @@ class _Worker:
         self.scheduler.start()
         log.info("worker started, process %s", os.getpid())
         try:
-            self._guarded(self._resume_interrupted)
             while not self.stop.is_set():
                 self._guarded(self._tick)
                 self.stop.wait(TICK)
         finally:
             log.info("worker stops; batches in flight are finished")
             self.stop.set()
-            self.scheduler.shutdown(wait=True)
+            self.scheduler.shutdown(wait=False)
+            self.runs.shutdown(wait=True, cancel_futures=True)
+            self.chores.shutdown(wait=True, cancel_futures=True)
 
     def _guarded(self, step: Callable[[], None], about: str = "worker") -> None:
         """The one place that survives anything: a worker that is gone helps nobody."""
@@ -123,18 +124,25 @@ class _Worker:
     def _tick(self) -> None:
         self.project.refresh()
         self._reschedule()
-        for request in waiting_requests(self.project.store):
-            self._take(request)
+        paused = requests.paused_syncs(self.project.store)
+        for request in requests.waiting_requests(self.project.store):
+            self._enqueue(request.sync, request.order, request=request)
         for sync in self.project.content.syncs.values():
-            if sync.schedule is not None and sync.schedule.after == "build":
-                self._after_build(sync)
+            if sync.name not in paused:
+                self._follow(sync)
+        self._dispatch()
+        self._tidy()
         self._beat()
 
     def _reschedule(self) -> None:
         """Make the scheduler's jobs what the files say; a broken schedule leaves the others alone."""
         wanted = dict(self.project.content.syncs)
-        for name in self.scheduled.keys() - wanted.keys():
+        gone, new = self.scheduled.keys() - wanted.keys(), wanted.keys() - self.scheduled.keys()
+        for name in gone:
             self._drop(name)
+        if gone or new or not self.looked:
+            self.looked = True
+            self._resume_interrupted(new)
         for name, sync in wanted.items():
             if self.scheduled.get(name) == sync:
                 continue
@@ -143,17 +151,16 @@ class _Worker:
             self._guarded(partial(self._schedule, sync), f"schedule of {name}")
 
     def _schedule(self, sync: Sync) -> None:
-        now = utc_now()
-        last = last_fire(self.project.store, sync.name)
+        store, now = self.project.store, utc_now()
+        last = requests.last_fire(store, sync.name)
         trigger = trigger_of(sync, self.project.content.project.timezone, last or now)
+        if last is None and sync.schedule is not None and sync.schedule.after != "build":
+            requests.fired(store, sync.name, last := now)
         if trigger is None:
             return
-        if last is None:
-            fired(self.project.store, sync.name, last := now)
-        due = trigger.get_next_fire_time(last, last)
-        first = None if due is None else max(due, now)
-        order = Order("schedule", "schedule")
-        self.scheduler.add_job(self._fire, trigger, (sync.name, order), id=sync.name, next_run_time=first)
+        first = trigger.get_next_fire_time(last, last)
+        begin = None if first is None else max(first, now)
+        self.scheduler.add_job(self._fire, trigger, (sync.name,), id=sync.name, next_run_time=begin)
 
     def _drop(self, name: str) -> None:
         self.scheduled.pop(name, None)
@@ -161,94 +168,128 @@ class _Worker:
         if self.scheduler.get_job(name) is not None:
             self.scheduler.remove_job(name)
 
-    def _fire(self, name: str, order: Order) -> None:
-        fired(self.project.store, name, utc_now())
-        self._guarded(lambda: self._run(name, order), name)
+    def _resume_interrupted(self, new: set[str]) -> None:
+        """Go on with runs that a crash left behind, of syncs that are there (again)."""
+        for name in due.interrupted(self.project.store):
+            about = f"run of {name}"
+            if name in new:
+                self.incidents.pop(about, None)
+                self._enqueue(name, Order("worker", "schedule"))
+            elif name not in self.project.content.syncs and name not in self.running:
+                self.incidents[about] = (
+                    f"a run of {name!r} was interrupted and its file is gone: it goes on when"
+                    f" models/syncs/{name}.yml is back"
+                )
 
-    def _take(self, request: RunRequest) -> None:
-        if request.sync in self.busy:
+    def _fire(self, name: str) -> None:
+        now = utc_now()
+        if name in requests.paused_syncs(self.project.store):
+            requests.fired(self.project.store, name, now)  # nobody wants it made up for
             return
-        close_request(self.project.store, request.id, "taken")
-        order = Order(request.requested_by, "request", approval=request.approval)
-        self._soon(request.sync, f"request {request.id}", order, request)
+        self._enqueue(name, Order("schedule", "schedule"), fired=now)
+        self._dispatch()
 
-    def _soon(self, name: str, job: str, order: Order, request: RunRequest | None = None) -> None:
-        if name in self.busy:
-            self.builds.pop(name, None)  # asked again when the run under way has ended
+    def _follow(self, sync: Sync) -> None:
+        """Start a sync that comes after a build or another sync; once for each, even if refused."""
+        if sync.schedule is None or sync.schedule.after is None:
             return
-        self.busy.add(name)
+        if isinstance(sync.schedule.after, AfterSync):
+            parent = sync.schedule.after.sync
+            found, kind = due.unfollowed_run(self.project.store, sync, parent), f"run of {parent}"
+            order = Order(f"sync {parent}", "sync")
+        else:
+            found, kind, order = due.unseen_version(self.project, sync), "build", Order("build", "build")
+        asked = self.asked.get(sync.name) == (kind, found)
+        if found is not None and not asked and self._enqueue(sync.name, order):
+            self.asked[sync.name] = (kind, found)
 
-        def start() -> None:
-            try:
-                self._guarded(lambda: self._run(name, order, request), name)
-            finally:
-                self.busy.discard(name)
+    def _enqueue(
+        self, name: str, order: Order, *, fired: datetime | None = None, request: RunRequest | None = None
+    ) -> bool:
+        """Let a run wait for its turn; False where one waits that does for both.
 
-        self.scheduler.add_job(start, id=f"{name}: {job}", next_run_time=utc_now())
+        Requests wait in the store meanwhile, and each gets its own run.
+        """
+        sync = self.project.content.syncs.get(name)
+        with self.lock:
+            held = request is not None and name in self.running
+            tired = fired is None and time.monotonic() < self.patience.get(name, 0.0)
+            if name in self.waiting or held or tired:
+                return False
+            rank = RANKS[sync.priority if sync is not None else "normal"]
+            self.waiting[name] = _Job(name, order, rank, fired, request)
+            return True
 
-    def _run(self, name: str, order: Order, request: RunRequest | None = None) -> None:
-        store = self.project.store
+    def _dispatch(self) -> None:
+        """Start what waits, by priority, then by arrival."""
+        with self.lock:
+            for job in sorted(self.waiting.values(), key=lambda job: job.rank):
+                if len(self.running) >= AT_ONCE or self.stop.is_set():
+                    return
+                if job.sync not in self.running:
+                    del self.waiting[job.sync]
+                    self.running.add(job.sync)
+                    self.runs.submit(self._start, job)
+
+    def _start(self, job: _Job) -> None:
         try:
-            report = run_sync(self.project, name, order, watch=Watch(stop=self.stop.is_set))
+            self._guarded(partial(self._run, job), job.sync)
+            self._guarded(partial(alerts.look, self.project, job.sync), f"alerts of {job.sync}")
+        finally:
+            with self.lock:
+                self.running.discard(job.sync)
+
+    def _run(self, job: _Job) -> None:
+        store, request = self.project.store, job.request
+        if request is not None:
+            close_request(store, request.id, "taken")
+        try:
+            report = run_sync(self.project, job.sync, job.order, watch=Watch(stop=self.stop.is_set))
         except SyncBusy as busy:
             log.info("%s", busy.problem)
-            self.builds.pop(name, None)
+            self.asked.pop(job.sync, None)
+            self.patience[job.sync] = time.monotonic() + BUSY
             if request is not None:
                 close_request(store, request.id, "waiting", message=busy.problem)
+            return
         except (SluiceError, DestinationStopped) as error:
-            log.error("sync %s: %s", name, error)
+            log.error("sync %s: %s", job.sync, error)
+            self.incidents[f"run of {job.sync}"] = f"sync {job.sync}: {error.problem}"
             if request is not None:
                 close_request(store, request.id, "refused", message=str(error))
         else:
-            log.info("sync %s run %s %s: %s", name, report.run, report.state, report.error or report.verdicts)
+            self.incidents.pop(f"run of {job.sync}", None)
+            words = report.error or report.verdicts
+            log.info("sync %s run %s %s: %s", job.sync, report.run, report.state, words)
             if request is not None:
                 close_request(store, request.id, "taken", run=report.run)
+        if job.fired is not None:
+            requests.fired(store, job.sync, job.fired)
 
-    def _resume_interrupted(self) -> None:
-        with self.project.store.read() as connection:
-            names = (
-                connection.execute(select(runs.c.sync).where(runs.c.state.in_(UNFINISHED)).distinct())
-                .scalars()
-                .all()
-            )
-        for name in names:
-            if name in self.project.content.syncs:
-                self._soon(name, "resume", Order("worker", "schedule"))
+    def _tidy(self) -> None:
+        """Alerts and old files, in a thread of their own: a mail server may hang, the heart may not."""
+        if time.monotonic() - self.tidied < CHORES or (self.tidying and not self.tidying.done()):
+            return
+        self.tidied = time.monotonic()
+        self.tidying = self.chores.submit(self._chores)
 
-    def _after_build(self, sync: Sync) -> None:
-        """Run the sync if the marts changed since its newest run; once per version, even if refused."""
-        query = select(runs.c.version).where(runs.c.sync == sync.name).order_by(desc(runs.c.id)).limit(1)
-        with self.project.store.read() as connection:
-            seen = connection.execute(query).scalar()
-        current = version_of(self.project)
-        if current is not None and current not in (seen, self.builds.get(sync.name)):
-            self.builds[sync.name] = current
-            self._soon(sync.name, "build", Order("build", "build"))
+    def _chores(self) -> None:
+        self._guarded(partial(alerts.catch_up, self.project), "alerts")
+        self._guarded(self._log, "sync log")
+        if time.monotonic() - self.forgot >= DAY:
+            self.forgot = time.monotonic()
+            self._guarded(self._forget, "old files")
+
+    def _log(self) -> None:
+        refresh_log(self.project.store, self.project.var)
+
+    def _forget(self) -> None:
+        forgotten = forget_old(self.project, utc_now())
+        log.info("removed the row files of %s old runs, %s bytes", forgotten.runs, forgotten.bytes)
 
     def _beat(self) -> None:
         if time.monotonic() - self.beaten < BEAT:
             return
         self.beaten = time.monotonic()
-        row = {
-            "id": 1,
-            "holder": json.dumps(asdict(self.holder)),
-            "heartbeat": utc_now(),
-            "uptime": time.monotonic() - self.started,
-            "problem": "\n".join([*map(str, self.project.problems), *self.incidents.values()]),
-        }
-        with self.project.store.write() as connection:
-            connection.execute(delete(worker))
-            connection.execute(insert(worker).values(row))
-
-
-@contextmanager
-def _only_one(var: Path) -> Iterator[None]:
-    var.mkdir(parents=True, exist_ok=True)
-    with (var / "worker.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WorkerRunning(
-                f"{var} has a worker already", hint="one per var directory is enough"
-            ) from None
-        yield
+        problems = [*map(str, self.project.problems), *list(self.incidents.values())]
+        beat(self.project.store, self.holder, utc_now(), time.monotonic() - self.started, "\n".join(problems))

@@ -7,9 +7,34 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
+from connectors.secrets import SecretRef
 from serving.content.policy import Policy
 from serving.content.spec import Names, Resource, Scalar, Spec
 from serving.content.sync import Destination, Sync
+
+
+class Mail(Spec):
+    """`mail:` in models/project.yml: the server that alerts go through."""
+
+    host: str = Field(min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65_535)  # default: 25, 587 or 465, by security
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    user: str | None = None
+    password: SecretRef | None = None
+    sender: str = Field(pattern=r"^[^\s@<>]+@[^\s@<>]+$")
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Mail":
+        if (self.user is None) != (self.password is None):
+            raise ValueError("needs both 'user' and 'password', or neither")
+        if self.password is not None and self.security == "none":
+            raise ValueError("sends no password in the clear: set 'security' to starttls or tls")
+        return self
+
+    @property
+    def port_used(self) -> int:
+        """The port that was given, or the usual one."""
+        return self.port or {"none": 25, "starttls": 587, "tls": 465}[self.security]
 
 
 class ProjectSpec(Resource):
@@ -18,6 +43,7 @@ class ProjectSpec(Resource):
     timezone: str = "UTC"
     week_starts: Literal["monday", "sunday"] = "monday"
     keep_versions: int = Field(default=5, ge=1)
+    mail: Mail | None = None
     settings: Mapping[str, Scalar] = {}  # mart SQL reads them with getvariable('name')
 
 

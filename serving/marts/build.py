@@ -11,9 +11,17 @@ from serving.content.model import Content
 from serving.content.validate import near
 from serving.errors import BuildFailed, ContentInvalid, Problem
 from serving.marts.artifact import MartFile, make_mart, mart_fingerprint, open_mart, source_fingerprint
-from serving.marts.data_tests import data_tests, explain, question_key, run_tests
+from serving.marts.data_tests import Tested, data_tests, explain, question_key, run_tests
 from serving.marts.graph import Graph
-from serving.marts.publish import Version, current_version, publish, record_tests, tests_passed
+from serving.marts.publish import (
+    Version,
+    current_version,
+    failures,
+    publish,
+    record_failures,
+    record_tests,
+    tests_passed,
+)
 from serving.store import Store
 
 Status = Literal["building", "built", "unchanged", "testing", "tested"]
@@ -67,14 +75,31 @@ def build(
         files: dict[str, MartFile] = {}
         if before is not None:
             files = {n: f for n, f in before.marts.items() if n in content.marts and n not in chosen}
-        built = _make(content, graph, folder, [n for n in graph.order if n in chosen], files, full, report)
-        if problems := check(files):
-            raise ContentInvalid(problems)
-        ran, green, warnings = _audit(content, store, files, report)
+        judged = chosen | {name for name in failures(store) if name not in content.marts}
+        try:
+            built = _make(
+                content, graph, folder, [n for n in graph.order if n in chosen], files, full, report
+            )
+            if problems := check(files):
+                raise ContentInvalid(problems)
+            ran, green, warnings = _audit(content, store, files, report)
+        except _Red as red:
+            record_failures(store, judged if red.tested else (), red.marts)
+            raise BuildFailed(red.problem, hint=red.hint) from red.__cause__
+        record_failures(store, judged, {})
         version = publish(store, folder, files, content.project.keep_versions)
     unchanged = tuple(sorted(chosen - set(built)))
     published = before is None or before.number != version.number
     return BuildResult(version, published, tuple(built), unchanged, ran, green, warnings)
+
+
+class _Red(BuildFailed):
+    """A failed build that knows which marts it is about; `tested` when all marts were judged."""
+
+    def __init__(self, problem: str, *, hint: str, marts: Mapping[str, str], tested: bool = False) -> None:
+        super().__init__(problem, hint=hint)
+        self.marts = marts
+        self.tested = tested
 
 
 def _make(
@@ -101,7 +126,11 @@ def _make(
             if path.exists():  # a file that serves is never written to: a forced build gets a name of its own
                 fingerprint = _next_name(folder, name, fingerprint)
             report(name, "building", 0)
-            files[name] = make_mart(content, graph, content.marts[name], files, fingerprint, folder)
+            try:
+                files[name] = make_mart(content, graph, content.marts[name], files, fingerprint, folder)
+            except BuildFailed as error:
+                # The engine's own words may hold a row's values.
+                raise _Red(error.problem, hint=error.hint, marts={name: "cannot be built"}) from error
             built.append(name)
             report(name, "built", files[name].rows)
         inputs[name] = fingerprint
@@ -136,8 +165,18 @@ def _audit(
     if red := [words for result, words in failed if result.error or not result.test.warns]:
         count = "a data test is" if len(red) == 1 else f"{len(red)} data tests are"
         hint = "nothing was published; the last version serves on"
-        raise BuildFailed("\n".join([f"{count} red:", *red]), hint=hint)
+        marts = _in_short([result for result, _ in failed if result.error or not result.test.warns])
+        raise _Red("\n".join([f"{count} red:", *red]), hint=hint, marts=marts, tested=True)
     return len(todo), len(tests) - len(todo), tuple(words for _, words in failed)
+
+
+def _in_short(red: list[Tested]) -> dict[str, str]:
+    """Mart -> its red tests and how many rows fail them, without what the rows hold."""
+    found: dict[str, list[str]] = {}
+    for result in red:
+        number = "cannot run" if result.error else f"{result.failures:,} failing"
+        found.setdefault(result.test.mart, []).append(f"{result.test.name}: {number}")
+    return {mart: "; ".join(words) for mart, words in found.items()}
 
 
 @contextmanager

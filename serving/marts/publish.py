@@ -1,7 +1,7 @@
 """Versions: which files the marts are, moved in one transaction."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +58,13 @@ tested = Table(
     Column("at", UtcTime, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("words", String, nullable=False),
+)
+build_failures = Table(
+    "build_failures",
+    metadata,
+    Column("mart", String, primary_key=True),  # or the source that a test belongs to
+    Column("words", String, nullable=False),  # what is red, without a row's values
+    Column("at", UtcTime, nullable=False),
 )
 
 
@@ -166,6 +173,22 @@ def record_tests(store: Store, results: Iterable[tuple[str, Tested, str]]) -> No
                 "words": words,
             }
             connection.execute(upsert(tested).values(row).on_conflict_do_update(["question"], set_=row))
+
+
+def record_failures(store: Store, settled: Collection[str], red: Mapping[str, str]) -> None:
+    """Remember what was red in the newest attempt: `settled` names are judged anew, `red` says how."""
+    now = utc_now()
+    with store.write() as connection:
+        connection.execute(delete(build_failures).where(build_failures.c.mart.in_([*settled, *red])))
+        for mart, words in red.items():
+            connection.execute(insert(build_failures).values(mart=mart, words=words, at=now))
+
+
+def failures(store: Store) -> Mapping[str, str]:
+    """What was red in the newest attempt to build it, and not published: mart or source -> words."""
+    with store.read() as connection:
+        rows = connection.execute(select(build_failures).order_by(build_failures.c.mart)).all()
+    return {row.mart: row.words for row in rows}
 
 
 def tests_passed(store: Store, keys: Iterable[str]) -> set[str]:

@@ -134,15 +134,20 @@ def test_a_second_worker_of_the_same_var_directory_ends_with_a_clear_message(crm
     assert "has a worker already" in second.err
 
 
-def test_an_interrupted_run_is_resumed_when_the_worker_starts(crm: Rig) -> None:
+def test_a_worker_killed_in_a_scheduled_run_goes_on_with_it_and_fires_no_second_time(crm: Rig) -> None:
     many = [(str(n), f"P{n}", f"p{n}@example.com") for n in range(3000)]
+    crm.sync(schedule={"every": "1 hour"})
     crm.people(many)
-    process = crm.start("run", "people")
+    with crm.project() as project:
+        prepare(project.store)
+        fired(project.store, "people", utc_now() - timedelta(hours=5, minutes=30))
+    killed = crm.start("worker")
     wait_for(lambda: len(crm.calls()) > 0)
-    process.kill()
-    process.communicate()
+    killed.kill()
+    killed.communicate()
     with Worker(crm):
-        wait_for(lambda: runs(crm) == [("manual", "done")])
+        wait_for(lambda: runs(crm) == [("schedule", "done")])
+    assert runs(crm) == [("schedule", "done")]
     assert len(crm.contacts()) == 3000
 
 
