@@ -16,6 +16,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from reverse_etl.api import routes as sync_routes
+from reverse_etl.log_marts import refresh_log
 from reverse_etl.permissions import only_stewards
 from reverse_etl.ui.crm import local_sandbox, sandbox_answers
 from reverse_etl.ui.pages import SYNC_PAGES, sync_notices
@@ -63,7 +64,7 @@ def _port_problem(host: str, port: int) -> str:
 def _open(options: argparse.Namespace) -> Project:
     """The project, built where nothing is published yet; ends the process where content is wrong."""
     try:
-        project = open_project(options.project, var=options.var)
+        project = open_project(options.project, var=options.var, refresh_log=refresh_log)
         if project.current_version() is None:
             print("Nothing is published yet: building the marts first", flush=True)
             project.build(report=_report)

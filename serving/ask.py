@@ -15,6 +15,7 @@ import pyarrow as pa
 from serving import audit_mart
 from serving.answer import Answer, Limits, Receipt
 from serving.audit import Audit, Facts, Outcome
+from serving.built_in import BUILT_IN
 from serving.content.model import Content
 from serving.engine.failure import EngineFailure, SnapshotGone
 from serving.engine.lanes import Lane, Share
@@ -22,6 +23,7 @@ from serving.engine.pool import Pool
 from serving.engine.process import Cancel, Parameters, Run
 from serving.errors import QueryFailed, QueryRefused, QueryStopped, SluiceError
 from serving.identity import User
+from serving.log_files import LogFile
 from serving.planning import PARSE_SECONDS, QUEUE_SECONDS, Pinned, Plan, Planner
 from serving.spoken import spoken
 
@@ -43,9 +45,15 @@ class Question:
 class Door:
     """Answers questions over the published marts; safe to share between threads."""
 
-    def __init__(self, pool: Pool, audit: Audit, mask_key: str) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        audit: Audit,
+        mask_key: str,
+        log: Callable[[], Mapping[str, LogFile]] = dict,
+    ) -> None:
         self.pool, self.audit, self.mask_key = pool, audit, mask_key
-        self.planner = Planner(pool, mask_key)
+        self.planner = Planner(pool, mask_key, log)
         self._audited = audit_mart.AuditRows(audit)
         self._lanes: WeakKeyDictionary[Plan, Lane] = WeakKeyDictionary()
 
@@ -112,10 +120,12 @@ class Door:
 
     def _tables(self, plan: Plan) -> Mapping[tuple[str, str], pa.Table]:
         """What comes with the question because no file holds it: the audit, as of now."""
-        if not any(audit_mart.NAME in view.reads for view in plan.views):
-            return {}
-        alias = plan.pinned.snapshot.aliases[audit_mart.NAME]
-        return {(alias, audit_mart.NAME): self._audited.table()}
+        return {
+            (alias, mart): self._audited.table()
+            if mart == audit_mart.NAME
+            else BUILT_IN[mart].schema.empty_table()  # no sync ever ran
+            for alias, mart in plan.guests
+        }
 
     def _turn(self, plan: Plan, run: Run, question: Question, cancel: Cancel) -> pa.Table:
         limits = question.limits
@@ -140,8 +150,7 @@ class Door:
         if (known := self._lanes.get(plan)) is not None:
             return known
         lane: Lane = "light"
-        marts = plan.pinned.version.marts
-        if sum(marts[view.mart].rows for view in plan.views if view.mart in marts) > SMALL:
+        if sum(plan.pinned.rows(view.mart) for view in plan.views) > SMALL:
             with suppress(EngineFailure):  # what is wrong with the question shows when it runs
                 lane = self.pool.plan(plan.pinned.snapshot, run, PARSE_SECONDS, QUEUE_SECONDS).weight
         self._lanes[plan] = lane

@@ -16,6 +16,7 @@ from serving.audit import Audit
 from serving.audit_chain import AuditBroken
 from serving.audit_log import ASKED, Clock, newest, reading
 from serving.content.model import Column, Mart, Measure
+from serving.live import ARROW
 from serving.store import utc_now
 
 NAME = "sluice_audit"
@@ -75,13 +76,6 @@ AUDIT_MART = Mart(
     },
 )
 _STORED = {"question": "id", "asked_at": "at", "text": "sql"}  # other names in the audit's file
-_ARROW: Mapping[str, pa.DataType] = {
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "VARCHAR": pa.string(),
-    "VARCHAR[]": pa.list_(pa.string()),
-    "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
-}
 
 
 LIMIT = 100_000  # questions, the newest
@@ -93,7 +87,7 @@ class AuditRows:
 
     def __init__(self, audit: Audit, limit: int = LIMIT, clock: Clock = utc_now) -> None:
         self._audit, self._limit, self._clock = audit, limit, clock
-        self._settled = pa.table({name: pa.array([], _ARROW[kind]) for name, kind in TYPES.items()})
+        self._settled = pa.table({name: pa.array([], ARROW[kind]) for name, kind in TYPES.items()})
         self._lock = threading.Lock()
 
     def table(self) -> pa.Table:
@@ -132,10 +126,10 @@ def _table(rows: Sequence[Sequence[Any]]) -> pa.Table:
 def _column(values: Sequence[Any], kind: str) -> pa.Array:
     if kind == "VARCHAR[]":
         try:
-            return pa.array(json.loads(f"[{','.join(values)}]"), _ARROW[kind])
+            return pa.array(json.loads(f"[{','.join(values)}]"), ARROW[kind])
         except (ValueError, TypeError, pa.ArrowException) as error:
             hint = "`python -m serving audit verify` names the entry"
             raise AuditBroken(0, "the audit was changed: it holds lists that are none", hint=hint) from error
     if kind == "TIMESTAMP WITH TIME ZONE":
-        return pa.array(values, pa.string()).cast(_ARROW[kind])
-    return pa.array(values, _ARROW[kind])
+        return pa.array(values, pa.string()).cast(ARROW[kind])
+    return pa.array(values, ARROW[kind])

@@ -3,12 +3,13 @@
 screen -> DuckDB's own tree -> sqlglot's -> marts -> governed views
 """
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from serving import audit_mart
+from serving.built_in import BUILT_IN
 from serving.content.model import Content, Mart
 from serving.content.validate import near
 from serving.engine.failure import EngineFailure
@@ -25,8 +26,11 @@ from serving.governance.row_rules import asks_for_address
 from serving.governance.screen import screen
 from serving.governance.tree import Reading, read_tree
 from serving.identity import User
+from serving.log_files import LogFile
+from serving.marts.artifact import MartFile
 from serving.marts.publish import Version
 from serving.spoken import spoken
+from serving.sync_log_mart import SYNC_LOG
 
 PARSE_SECONDS = 5.0
 QUEUE_SECONDS = 30.0
@@ -40,6 +44,17 @@ class Pinned:
 
     version: Version
     snapshot: Snapshot
+    log: Mapping[str, LogFile] = field(default_factory=dict)  # the sync log, where the question reads it
+
+    def rows(self, mart: str) -> int:
+        """How many rows the mart's file has; 0 for rows that come with the question."""
+        known: Mapping[str, MartFile | LogFile] = self.log if mart in self.log else self.version.marts
+        return known[mart].rows if mart in known else 0
+
+    def with_log(self, files: Mapping[str, LogFile]) -> "Pinned":
+        """The same version, and the sync log as those files have it; marts without one are empty."""
+        paths = {name: file.path for name, file in files.items()}
+        return replace(self, snapshot=self.snapshot.joined(paths, SYNC_LOG.keys() - paths.keys()), log=files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +72,13 @@ class Plan:
         return tuple((view.mart, view.over(self.pinned.snapshot.aliases)) for view in self.views)
 
     @property
+    def guests(self) -> tuple[tuple[str, str], ...]:
+        """(alias, mart) of what it reads and no file holds: those rows come with the question."""
+        snapshot = self.pinned.snapshot
+        read = dict.fromkeys(mart for view in self.views for mart in view.reads)
+        return tuple((snapshot.aliases[mart], mart) for mart in read if mart not in snapshot.paths)
+
+    @property
     def secure(self) -> bool:
         """Whether only SECURE VIEWs keep the rules safe."""
         return any(view.secure for view in self.views)
@@ -65,8 +87,10 @@ class Plan:
 class Planner:
     """Makes plans, and remembers them for everybody with the same rights."""
 
-    def __init__(self, pool: Pool, mask_key: str) -> None:
-        self.pool, self.mask_key = pool, mask_key
+    def __init__(self, pool: Pool, mask_key: str, log: Callable[[], Mapping[str, LogFile]] = dict) -> None:
+        self.pool, self.mask_key, self.log = pool, mask_key, log
+        self._logged: dict[int, Pinned] = {}
+        self._lock = threading.Lock()
         self._readings: dict[str, Reading] = {}
         self._views: dict[Hashable, tuple[Content, View]] = {}
         self._plans: dict[Hashable, tuple[Content, Plan]] = {}
@@ -77,7 +101,7 @@ class Planner:
         self._see(content)
         key = (sql, rights(user, content), _names_of(parameters))
         known = self._plans.get(key)
-        if known is not None and known[0] is content and known[1].pinned is pinned:
+        if known is not None and known[0] is content and self._holds(known[1], pinned):
             return known[1]
         plan = self._plan(sql, user, content, pinned, parameters)
         _keep(self._plans, key, (content, plan))
@@ -109,9 +133,25 @@ class Planner:
         _check_parameters(reading, parameters)
         marts = _marts(reading, content, pinned.version, user)
         views = tuple(self.view(mart, user, content, pinned) for mart in marts)
+        pinned = self._logging(pinned, views)
         if any(view.aggregate for view in views):
             text = self._in_aggregates(text, views, content, pinned, parameters)
         return Plan(text, views, pinned, tuple(_columns(reading, views)))
+
+    def _holds(self, plan: Plan, pinned: Pinned) -> bool:
+        return plan.pinned is self._logging(pinned, plan.views)
+
+    def _logging(self, pinned: Pinned, views: Collection[View]) -> Pinned:
+        """What was pinned, with the sync log of this moment where the views read it."""
+        if all(SYNC_LOG.keys().isdisjoint(view.reads) for view in views):
+            return pinned
+        files = self.log()
+        with self._lock:
+            known = self._logged.get(pinned.version.number)
+            if known is None or known.snapshot.base is not pinned.snapshot or known.log != files:
+                known = pinned.with_log(files)
+                _keep(self._logged, pinned.version.number, known)
+            return known
 
     def _in_aggregates(
         self, text: str, views: tuple[View, ...], content: Content, pinned: Pinned, parameters: Parameters
@@ -125,7 +165,10 @@ class Planner:
             return self.pool.print(dict(tree), PARSE_SECONDS, QUEUE_SECONDS)
 
         try:
-            self._bind(Run(text, Plan(text, views, pinned).bodies, None, None, parameters=parameters), pinned)
+            plan = Plan(text, views, pinned)
+            nothing = {guest: BUILT_IN[guest[1]].schema.empty_table() for guest in plan.guests}
+            run = Run(text, plan.bodies, None, None, parameters=parameters, tables=nothing)
+            self._bind(run, pinned)
             return aggregate_only(
                 parsed(text),
                 {view.mart: view.aggregate for view in views if view.aggregate is not None},
@@ -161,7 +204,7 @@ class Planner:
 def built_columns(version: Version) -> Built:
     """Mart -> column -> type of everything that can be asked in a version."""
     return {name: dict(file.columns) for name, file in version.marts.items()} | {
-        audit_mart.NAME: audit_mart.TYPES
+        name: live.types for name, live in BUILT_IN.items()
     }
 
 
@@ -172,7 +215,7 @@ def rights(user: User, content: Content) -> Hashable:
     return (user.roles, attributes, user.email if personal else None)
 
 
-def _keep(kept: dict[Hashable, V] | dict[str, V], key: Any, value: V) -> None:
+def _keep(kept: dict[Hashable, V] | dict[str, V] | dict[int, V], key: Any, value: V) -> None:
     if len(kept) >= CACHED:
         kept.clear()
     kept[key] = value

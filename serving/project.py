@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from serving import audit_mart
+from serving import audit_mart, log_files
 from serving.answer import Answer, Limits
 from serving.ask import Door, Question
 from serving.audit import Audit
+from serving.built_in import BUILT_IN
 from serving.content.load import read_content
 from serving.content.model import Content
 from serving.content.policy import Policy
@@ -21,6 +22,7 @@ from serving.governance.access import View, limits_for, visible_marts
 from serving.governance.rule_check import policy_problems
 from serving.governance.type_check import type_problems
 from serving.identity import User, find_user, people
+from serving.log_files import LogFile, RefreshLog
 from serving.marts import publish
 from serving.marts.artifact import MartFile
 from serving.marts.build import BuildResult, Report, build, silent
@@ -39,7 +41,7 @@ KNOWN = 10_000  # people remembered at most
 
 def check_project(root: Path) -> tuple[Content, Graph, list[Problem]]:
     """Everything under `root` with every problem of every file, sorted."""
-    content, problems = read_content(root, built_in={audit_mart.NAME: audit_mart.AUDIT_MART})
+    content, problems = read_content(root, built_in={name: live.mart for name, live in BUILT_IN.items()})
     graph, graph_problems = mart_graph(content)
     problems += [
         *graph_problems,
@@ -53,8 +55,9 @@ def check_project(root: Path) -> tuple[Content, Graph, list[Problem]]:
 class Project:
     """Safe to share between threads. Content is read again when its files change."""
 
-    def __init__(self, root: Path, var: Path) -> None:
+    def __init__(self, root: Path, var: Path, refresh_log: RefreshLog | None = None) -> None:
         self.root, self.var = root, var
+        self._refresh_log = refresh_log
         self.content, self.graph, problems = check_project(root)
         if problems:
             raise ContentInvalid(problems)
@@ -68,7 +71,7 @@ class Project:
         self.audit = Audit(var / "audit.sqlite")
         self.marts_folder = var / "marts"
         self._pool = Pool()
-        self._door = Door(self._pool, self.audit, _mask_key(var))
+        self._door = Door(self._pool, self.audit, _mask_key(var), self._log)
         self._pinned: dict[int, Pinned] = {}
         self._known: tuple[Policy, dict[str, User]] = (self.content.policy, {})  # people found so far
         self._lock, self._reading = threading.Lock(), threading.Lock()
@@ -192,6 +195,12 @@ class Project:
         table = access_table(self.content, built_columns(version), everybody(self.content))
         published.record(self.store, version.number, table, utc_now())
 
+    def _log(self) -> Mapping[str, LogFile]:
+        """The sync log's files as of now."""
+        if self._refresh_log is not None:
+            self._refresh_log(self.store, self.var)
+        return log_files.current_files(self.store, self.var)
+
     def _pin(self, as_of: int | None) -> Pinned:
         """The version that serves now (or the kept one asked for), and its files under secret aliases."""
         number = publish.current_number(self.store) if as_of is None else as_of
@@ -213,12 +222,15 @@ class Project:
             return self._pinned[number]
 
 
-def open_project(path: str | Path = "models", *, var: str | Path = "var") -> Project:
+def open_project(
+    path: str | Path = "models", *, var: str | Path = "var", refresh_log: RefreshLog | None = None
+) -> Project:
     """The project whose content stands under `path` and whose state lives under `var`.
 
-    Raises ContentInvalid with every problem of every file.
+    `refresh_log` brings the sync log up to date before a question that reads it; without it the
+    log is as whoever ran the syncs left it. Raises ContentInvalid with every problem of every file.
     """
-    return Project(Path(path), Path(var))
+    return Project(Path(path), Path(var), refresh_log)
 
 
 def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:

@@ -161,8 +161,11 @@ class Pool:
                 return
             self._idle.append(_Idle(worker, lane))
             if lane != "check":
+                mine = (worker.snapshot, worker.snapshot.base)
                 older = [
-                    i for i in self._idle if i.lane != "check" and i.worker.snapshot is not worker.snapshot
+                    i
+                    for i in self._idle
+                    if i.lane != "check" and not any(i.worker.snapshot is one for one in mine)
                 ]
                 self._drop([idle for idle in older if idle.since < time.monotonic() - STALE])
             self._trim(lane, self._room(lane))

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,19 @@ class Snapshot:
     paths: Mapping[str, Path]
     aliases: Mapping[str, str]
     timezone: str
+    base: "Snapshot | None" = None  # that it has more files than; workers of both wait side by side
 
     @classmethod
     def of(
         cls, version: int, paths: Mapping[str, Path], timezone: str, guests: Iterable[str] = ()
     ) -> "Snapshot":
         """A snapshot with fresh aliases; the rows of `guests` come with each question."""
-        aliases = {mart: f"x{secrets.token_hex(8)}" for mart in (*paths, *guests)}
-        return cls(version, paths, aliases, timezone)
+        return cls(version, paths, _aliases((*paths, *guests)), timezone)
+
+    def joined(self, paths: Mapping[str, Path], guests: Iterable[str] = ()) -> "Snapshot":
+        """This one, and more files and guests beside its own."""
+        aliases = {**self.aliases, **_aliases((*paths, *guests))}
+        return replace(self, paths={**self.paths, **paths}, aliases=aliases, base=self)
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,10 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
         self.pipe.close()
+
+
+def _aliases(marts: Iterable[str]) -> dict[str, str]:
+    return {mart: f"x{secrets.token_hex(8)}" for mart in marts}
 
 
 def _stream(table: pa.Table) -> bytes:
