@@ -1,147 +1,89 @@
-"""Past runs: numbers that add up, reasons, and the rows behind them."""
+"""The Runs tab: past runs with their verdicts, or the one that the URL names."""
 
-import pyarrow as pa
 import streamlit as st
 
-from connectors.protocol import Verdict
-from reverse_etl import history
-from reverse_etl.history import RunRow
+from reverse_etl.errors import UnknownSync
+from reverse_etl.history import RunRow, find_run, list_runs
 from reverse_etl.overview import SyncOverview
-from reverse_etl.ui.words import KINDS, STATES, key_words, plan_words, run_words, verdict_words
+from reverse_etl.ui import run as run_part
+from reverse_etl.ui.bars import pill, verdict_bar
+from reverse_etl.ui.words import STATES, run_look, short_words
 from serving.store import utc_now
 from serving.ui.explorer import View
-from serving.ui.figures import counted, span
-from serving.ui.parts import html_table, plain, quiet, safe
+from serving.ui.figures import ago
+from serving.ui.parts import plain, quiet, safe
 
-RUNS = 30
-ROWS = 200
-VERDICTS: tuple[Verdict, ...] = ("rejected", "deferred", "unknown", "accepted")
+PAGE = 20
+OLDER = "runs-before"  # session: page on from this run
 
 
 def draw(view: View, sync: SyncOverview, problem: str) -> None:
-    """The newest runs, and the one that is chosen."""
-    found = history.list_runs(view.project, sync.name, limit=RUNS)
+    """All runs of the sync, the newest first, or one."""
+    asked = st.query_params.get("run", "")
+    run = _asked(view, sync.name, asked)
+    if run is not None:
+        run_part.draw(view, sync, run, problem)
+        return
+    if asked:
+        st.warning(f"There is no run {plain(repr(asked))} of this sync", icon=":material/search_off:")
+    before = st.session_state.get(f"{OLDER}-{sync.name}")
+    found = list_runs(view.project, sync.name, limit=PAGE + 1, before=before)
     if not found:
         quiet("No run yet")
         return
-    numbers = [run.id for run in found]
-    asked = st.query_params.get("run", "")
-    first = int(asked) if asked.isdigit() and int(asked) in numbers else numbers[0]
-    by_number = {run.id: run for run in found}
-    number = st.selectbox(
-        "Run",
-        numbers,
-        index=numbers.index(first),
-        format_func=lambda number: f"Run {number}, {_when(by_number[number])}",
-        key=f"run-{sync.name}-{numbers[0]}",
-        label_visibility="collapsed",
-        width=360,
+    for run in found[:PAGE]:
+        _line(run)
+    with st.container(horizontal=True, gap="small", key="runs-bar"):
+        if before is not None and st.button("Newest", icon=":material/first_page:", type="tertiary"):
+            st.session_state.pop(f"{OLDER}-{sync.name}")
+            st.rerun()
+        if len(found) > PAGE and st.button("Older", icon=":material/chevron_right:", type="tertiary"):
+            st.session_state[f"{OLDER}-{sync.name}"] = found[PAGE - 1].id
+            st.rerun()
+
+
+def _asked(view: View, sync: str, asked: str) -> RunRow | None:
+    if not asked.isdigit():
+        return None
+    try:
+        run = find_run(view.project, int(asked))
+    except UnknownSync:
+        return None
+    return run if run.sync == sync else None
+
+
+def _line(run: RunRow) -> None:
+    key = f"runrow-{run.id}"
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=key):
+        if st.button(f"Run {run.id}", key=f"open-run-{run.id}", type="tertiary"):
+            st.query_params["run"] = str(run.id)
+            st.rerun()
+        st.html(_line_html(run))
+
+
+def _line_html(run: RunRow) -> str:
+    now = utc_now()
+    when = ago(run.started_at, now)
+    moment = run.started_at.astimezone().strftime("%-d %b %Y %H:%M:%S")
+    state = STATES.get(run.state, run.state) if run.ended_at or run.running else "interrupted"
+    what = short_words(run.verdicts) if run.verdicts.total else _unsent(run)
+    return (
+        f'<div class="run">{pill(state, run_look(run))}'
+        f'<span class="when" title="{safe(moment)}">{safe(when)}</span>'
+        f'{verdict_bar(run.verdicts)}<span class="what">{safe(what)}</span>'
+        f'<span class="who" title="{safe(run.requested_by)}">{safe(_who(run))}</span></div>'
     )
-    run = by_number[number]
-    if st.query_params.get("run") != str(number) and number != numbers[0]:
-        st.query_params["run"] = str(number)
-    _detail(view, run, problem, newest=number == numbers[0])
-    with st.expander("All runs", icon=":material/list:"):
-        _list(found)
 
 
-def _when(run: RunRow) -> str:
-    return run.started_at.astimezone().strftime("%-d %b %H:%M:%S")
+def _unsent(run: RunRow) -> str:
+    if run.state == "guarded":
+        return f"{run.counts.to_send:,} rows held"
+    return run.error.partition("\n")[0][:80] if run.error else "nothing to send"
 
 
-def summary(run: RunRow) -> None:
-    """One run in two lines."""
-    st.html(f"<div><b>Run {run.id} {safe(run_words(run, utc_now()))}</b></div>")
-    if run.state != "guarded":
-        st.html(f'<div class="quiet fig">{safe(verdict_words(run.verdicts))}</div>')
-    if run.error:
-        st.error(plain(run.error), icon=":material/error:")
-
-
-def _detail(view: View, run: RunRow, problem: str, *, newest: bool) -> None:
-    if not newest:  # the newest one is summed up above the tabs
-        summary(run)
-    facts = [
-        f"{run.trigger} by {run.requested_by}",
-        f"marts version {run.version}",
-        counted(run.calls, "call"),
-    ]
-    if run.seconds is not None:
-        facts.append(span(run.seconds))
-    quiet(" · ".join(facts))
-    quiet(f"Plan: {plan_words(run.counts)}")
-    for trip in run.trips:
-        st.markdown(f":material/front_hand: {plain(trip)}")
-    if run.approval:
-        st.markdown(f":material/task_alt: Approved: {plain(run.approval)}")
-    if run.ended_at is None:
-        return
-    if problem:
-        quiet("The rows themselves are shown to those who may run the sync")
-        return
-    _reasons(view, run)
-    _outcomes(view, run)
-
-
-def _reasons(view: View, run: RunRow) -> None:
-    groups = history.reasons(view.project, run.id)
-    if not groups:
-        return
-    rows = [
-        {
-            "rows": group.rows,
-            "verdict": group.verdict,
-            "reason": group.reason,
-            "example": key_words(group.example),
-        }
-        for group in groups[:20]
-    ]
-    st.html(html_table(pa.Table.from_pylist(rows)))
-
-
-def _outcomes(view: View, run: RunRow) -> None:
-    verdicts = [verdict for verdict in VERDICTS if getattr(run.verdicts, verdict)]
-    if not verdicts:
-        return
-    verdict = verdicts[0]
-    if len(verdicts) > 1:
-        chosen = st.segmented_control(
-            "Rows",
-            verdicts,
-            default=verdicts[0],
-            format_func=lambda verdict: f"{verdict} · {getattr(run.verdicts, verdict):,}",
-            required=True,
-            key=f"verdict-{run.id}",
-            label_visibility="collapsed",
-        )
-        verdict = chosen or verdict
-    rows = history.row_outcomes(view.project, run.id, verdict=verdict, limit=ROWS)
-    table = pa.table(
-        {
-            "Key": [key_words(row.key) for row in rows],
-            "Planned as": [KINDS.get(row.kind, row.kind) for row in rows],
-            "Sent as": [row.op or "not sent" for row in rows],
-            "Reason": [row.reason or "–" for row in rows],
-        }
-    )
-    st.dataframe(table, hide_index=True, height=min(38 + 35 * len(rows), 420), key=f"rows-{run.id}-{verdict}")
-    total = getattr(run.verdicts, verdict)
-    if total > len(rows):
-        quiet(f"first {len(rows)} of {counted(total, 'row')}")
-
-
-def _list(found: tuple[RunRow, ...]) -> None:
-    rows = [
-        {
-            "run": str(run.id),
-            "started": _when(run),
-            "state": STATES.get(run.state, run.state),
-            "by": run.requested_by,
-            "accepted": run.verdicts.accepted,
-            "rejected": run.verdicts.rejected,
-            "deferred": run.verdicts.deferred,
-            "unknown": run.verdicts.unknown,
-        }
-        for run in found
-    ]
-    st.html(html_table(pa.Table.from_pylist(rows)))
+def _who(run: RunRow) -> str:
+    if run.undo_of is not None:
+        return f"undo of run {run.undo_of}, {run.requested_by}"
+    if run.retry_of is not None:
+        return f"retry of run {run.retry_of}, {run.requested_by}"
+    return f"{run.trigger}, {run.requested_by}" if run.trigger != "request" else run.requested_by

@@ -1,26 +1,32 @@
-"""Syncs: state of all of them, or one sync with its plan and its runs."""
+"""Syncs: state of all of them, or one sync with its plan, its runs and its records."""
 
 import streamlit as st
 
-from reverse_etl import history
 from reverse_etl.overview import SyncOverview, list_syncs, sync_overview
 from reverse_etl.permissions import run_problem
-from reverse_etl.requests import find_request, pause, request_run, resume
+from reverse_etl.requests import pause, resume
 from reverse_etl.ui import plan as plan_part
+from reverse_etl.ui import record as record_part
+from reverse_etl.ui import run as run_part
 from reverse_etl.ui import runs as runs_part
-from reverse_etl.ui.words import run_words, state_words
-from reverse_etl.worker import worker_status
+from reverse_etl.ui.ask import became, refused
+from reverse_etl.ui.bars import pill, verdict_bar
+from reverse_etl.ui.live import follow
+from reverse_etl.ui.look import STYLE
+from reverse_etl.ui.words import last_words, next_words, short_words, state_look
+from reverse_etl.worker_status import worker_status
 from serving.store import utc_now
 from serving.ui.explorer import View
-from serving.ui.figures import ago, counted, span
+from serving.ui.figures import ago, counted
 from serving.ui.parts import plain, quiet, safe
 
-EVERY = 0.5  # seconds between looks at a run under way
-DOTS = {"done": "green", "guarded": "orange", "partial": "orange", "failed": "red"}
+TABS = ("Plan", "Runs", "Record")
+TAB = "tab"  # session and URL: which of them is open
 
 
 def draw(view: View) -> None:
     """The list, or one sync, by the URL."""
+    st.html(STYLE)
     syncs = view.project.content.syncs
     if not syncs:
         quiet("There is no sync yet: a file under models/syncs/ is one")
@@ -32,20 +38,20 @@ def draw(view: View) -> None:
         return
     if chosen:
         st.warning(f"There is no sync {plain(repr(chosen))}", icon=":material/search_off:")
-    now = utc_now()
     grid = st.grid(columns=2, min_column_width=300, gap="small")
-    for sync in list_syncs(view.project, now):
+    for sync in list_syncs(view.project, utc_now()):
         with grid.cell(), st.container(key=f"tile-sync-{sync.name}", gap="xsmall"):
-            _card(sync, state_words(sync, now))
+            _card(sync)
 
 
 def _worker(view: View) -> None:
-    """Whether somebody is there to run syncs; silent details while all is well."""
+    """Whether somebody is there to run syncs; silent while all is well."""
     now = utc_now()
     status = worker_status(view.project.store, now)
     down = [child for child in view.children() if not child.alive]
-    if status is not None and status.alive and not down:
-        return
+    if status is not None and status.alive and status.problem:
+        with st.expander("The sync worker has something to tell", icon=":material/error:"):
+            st.code(status.problem, language=None, wrap_lines=True)
     if status is None or not status.alive:
         since = f" since {ago(status.heartbeat, now)}" if status else ""
         st.warning(
@@ -59,17 +65,22 @@ def _worker(view: View) -> None:
             quiet(f"Log: {child.log.name}; it starts again by itself")
 
 
-def _card(sync: SyncOverview, state: str) -> None:
-    if st.button(sync.name, key=f"open-{sync.name}", type="tertiary", icon=":material/sync:"):
-        st.query_params["sync"] = sync.name
-        st.rerun()
-    colour = "gray" if sync.paused_by or sync.last_run is None else DOTS.get(sync.last_run.state, "blue")
-    st.badge(state, color=colour)  # type: ignore[arg-type]
-    if sync.description:
-        st.html(f'<div class="quiet">{safe(sync.description)}</div>')
-    st.html(f'<div class="tile-note">{safe(_route(sync))}</div>')
+def _card(sync: SyncOverview) -> None:
+    now = utc_now()
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"card-{sync.name}"):
+        if st.button(f"**{sync.name}**", key=f"open-{sync.name}", type="tertiary", icon=":material/sync:"):
+            st.query_params["sync"] = sync.name
+            st.rerun()
+        st.html(pill(last_words(sync, now), state_look(sync)))
+    description = f'<div class="quiet">{safe(sync.description)}</div>' if sync.description else ""
+    st.html(f'{description}<div class="tile-note">{safe(_route(sync))}</div>')
+    run = sync.last_run
+    if run is not None and run.verdicts.total:
+        words = f"Run {run.id}: {short_words(run.verdicts)}"
+        st.html(f'{verdict_bar(run.verdicts)}<div class="tile-note">{safe(words)}</div>')
+    st.html(f'<div class="tile-note">{safe(next_words(sync, now).capitalize())}</div>')
     if sync.problem:
-        st.warning(plain(sync.problem))
+        st.warning(plain(sync.problem), icon=":material/error:")
 
 
 def _route(sync: SyncOverview) -> str:
@@ -81,38 +92,50 @@ def _route(sync: SyncOverview) -> str:
 def _sync(view: View, name: str) -> None:
     problem = run_problem(view.project.content.policy, view.user)
     sync = sync_overview(view.project, name, utc_now())
-    if st.button("All syncs", icon=":material/arrow_back:", type="tertiary"):
-        for key in ("sync", "run"):
-            st.query_params.pop(key, None)
-        st.rerun()
-    st.subheader(name, anchor=False)
-    st.html(
-        f'<div class="quiet">{safe(sync.description)}</div><div class="tile-note">{safe(_route(sync))}</div>'
-    )
-    _buttons(view, sync, problem)
+    _head(view, sync, problem)
+    _tab_of_link(view, sync)
+    _state(view, sync)
     if problem:
         st.caption(f":material/lock: {plain(problem)}")
-    _state(view, name, sync)
-    if sync.last_run is not None and sync.last_run.state == "guarded" and not sync.queued:
-        _approval(view, sync, problem)
-    plan, runs = st.tabs(["Plan", "Runs"])
-    with plan:
-        plan_part.draw(view, sync, problem)
-    with runs:
-        runs_part.draw(view, sync, problem)
+    plan, runs, record = st.tabs(TABS, key=TAB, bind="query-params")
+    if plan.open:
+        with plan:
+            plan_part.draw(view, sync, problem)
+    if runs.open:
+        with runs:
+            runs_part.draw(view, sync, problem)
+    if record.open:
+        with record:
+            record_part.draw(view, sync)
 
 
-def _buttons(view: View, sync: SyncOverview, problem: str) -> None:
+def _tab_of_link(view: View, sync: SyncOverview) -> None:
+    """Which tab opens: what a link speaks of, and the run that this person asked for once it has ended."""
+    if TAB not in st.session_state and TAB not in st.query_params:
+        linked = "Runs" if "run" in st.query_params else "Record" if "key" in st.query_params else TABS[0]
+        st.session_state[TAB] = linked
+    run = became(view, sync)
+    if run is not None:
+        st.session_state[TAB] = "Runs"
+        st.query_params["run"] = str(run)
+
+
+def _head(view: View, sync: SyncOverview, problem: str) -> None:
+    now = utc_now()
     busy = sync.queued or sync.running_by is not None
-    with st.container(horizontal=True, gap="small", key="sync-bar"):
-        if st.button(
-            "Run now",
-            icon=":material/play_arrow:",
-            type="primary",
-            disabled=bool(problem) or busy or sync.paused_by is not None,
-            help=problem or None,
-        ):
-            _order(view, sync.name, None)
+    state = pill("run under way" if busy else last_words(sync, now), state_look(sync))
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="sync-head"):
+        back = st.button("", icon=":material/arrow_back:", type="tertiary", key="all-syncs", help="All syncs")
+        if back:
+            for key in ("sync", "run", "key"):
+                st.query_params.pop(key, None)
+            st.session_state[TAB] = TABS[0]
+            st.rerun()
+        st.html(
+            f'<div class="sync-head"><h2>{safe(sync.name)}</h2>{state}'
+            f'<span class="quiet">{safe(next_words(sync, now))}</span></div>',
+            width="stretch",
+        )
         if sync.paused_by is None:
             if st.button("Pause", icon=":material/pause:", disabled=bool(problem), help=problem or None):
                 pause(view.project, sync.name, view.user.email)
@@ -120,60 +143,29 @@ def _buttons(view: View, sync: SyncOverview, problem: str) -> None:
         elif st.button("Resume", icon=":material/play_circle:", disabled=bool(problem), help=problem or None):
             resume(view.project, sync.name)
             st.rerun()
+    description = f'<div class="quiet">{safe(sync.description)}</div>' if sync.description else ""
+    st.html(f'{description}<div class="tile-note">{safe(_route(sync))}</div>')
+    if sync.problem:
+        st.warning(plain(sync.problem), icon=":material/error:")
 
 
-def _order(view: View, name: str, approval: str | None) -> None:
-    st.session_state["request"] = (name, request_run(view.project, name, view.user.email, approval))
-    st.rerun()
-
-
-def _state(view: View, name: str, sync: SyncOverview) -> None:
+def _state(view: View, sync: SyncOverview) -> None:
     """What is going on; looks again by itself while a run is asked for or under way."""
     if sync.queued or sync.running_by is not None:
-        st.fragment(_live, run_every=EVERY)(view, name)
+        follow(view, sync.name)
         return
-    own = st.session_state.get("request")
-    if own is not None and own[0] == name:
-        asked = find_request(view.project, own[1])
-        if asked is not None and asked.state == "refused":
-            st.error(plain(asked.message), icon=":material/block:")
-    if sync.last_run is None:
-        quiet(state_words(sync, utc_now()).capitalize())
-    else:
-        runs_part.summary(sync.last_run)
-
-
-def _live(view: View, name: str) -> None:
-    now = utc_now()
-    sync = sync_overview(view.project, name, now)
-    if not sync.queued and sync.running_by is None:
-        st.rerun()
-    run = sync.last_run
-    if run is None or run.ended_at is not None or not run.running:
-        st.progress(0.0, "Waiting for the worker")
+    refused(view, sync.name)
+    tab = st.session_state.get(TAB) or st.query_params.get(TAB)
+    if sync.last_run is None or tab == "Runs":  # that tab says it itself
         return
-    total = run.counts.to_send
-    done = history.answered_rows(view.project, run.id)
-    took = span((now - run.started_at).total_seconds())
-    words = f"Run {run.id} {run_words(run, now)}: {done:,} of {total:,} rows, {took}"
-    st.progress(min(done / total, 1.0) if total else 0.0, words)
-
-
-def _approval(view: View, sync: SyncOverview, problem: str) -> None:
-    run = sync.last_run
-    assert run is not None
-    with st.container(key="tile-guard", gap="xsmall"):
-        st.markdown(f"**:material/front_hand: Run {run.id} is held by its guard; nothing was sent**")
-        for trip in run.trips:
-            st.markdown(f"- {plain(trip)}")
-        reason = st.text_input(
-            "Why is this right?",
-            key=f"why-{run.id}",
-            placeholder="For instance: closed the shop in Poland",
-            width=420,
+    if sync.last_run.state == "guarded":
+        undone = sync.last_run.undo_of
+        then = (
+            "The plan is what would go now" if undone is None else f"Look at the undo of run {undone} again"
         )
-        allowed = not problem and bool((reason or "").strip())
-        if st.button(
-            "Approve and run", type="primary", disabled=not allowed, help=problem or None, key="approve"
-        ):
-            _order(view, sync.name, str(reason).strip())
+        words = f"Run {sync.last_run.id} is held by its guard; nothing was sent. {then}"
+        st.warning(words, icon=":material/front_hand:")
+        return
+    with st.container(gap="xsmall", key="last-run"):
+        st.html(f'<div class="tile-note">Run {sync.last_run.id}, {safe(sync.last_run.requested_by)}</div>')
+        run_part.summary(sync.last_run)

@@ -134,7 +134,7 @@ def test_a_sync_is_planned_and_run_and_its_records_arrive_in_the_crm(look: Looke
     look.open("/syncs?sync=customers")
     look.page.locator(".plan").or_(look.page.get_by_text("Nothing to send")).first.wait_for()
     look.shot("plan")
-    look.page.get_by_role("button", name="Run now").click()
+    look.page.get_by_role("button", name="Run this plan").click()
     look.page.get_by_text("planned =").first.wait_for(timeout=60_000)
     look.shot("run")
 
@@ -158,5 +158,5 @@ def test_the_crm_and_the_syncs_fit_a_phone(chromium: object, served: Served) -> 
 def test_somebody_without_the_role_sees_states_but_no_rows(look: Looker) -> None:
     look.open("/syncs?sync=customers&as=jonas@example.com")
 
-    expect(look.page.get_by_role("button", name="Run now")).to_be_disabled()
+    expect(look.page.get_by_role("button", name="Pause")).to_be_disabled()
     assert look.page.locator(".plan").count() == 0

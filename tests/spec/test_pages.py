@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 import serving.ui.explorer
 from reverse_etl.journal import Order
-from reverse_etl.requests import close_request
+from reverse_etl.requests import close_request, find_request
 from reverse_etl.run import run_sync
 from reverse_etl.ui.pages import SYNC_PAGES, sync_notices
 from serving import Project, open_project
@@ -167,17 +167,21 @@ def test_the_catalog_says_what_is_masked(shop: Project) -> None:
 def test_only_a_steward_may_run_a_sync_or_read_its_rows(shop: Project) -> None:
     mine, theirs = (look(shop, "syncs", person, sync="orders") for person in ("ana", "bob"))
 
-    assert not next(button for button in mine.button if button.label == "Run now").disabled
-    assert next(button for button in theirs.button if button.label == "Run now").disabled
+    assert not next(button for button in mine.button if button.label == "Run this plan").disabled
+    assert next(button for button in theirs.button if button.label == "Run this plan").disabled
     assert "a1@example.com" in texts(mine)
     assert "a1@example.com" not in texts(theirs)
 
 
 def test_running_a_sync_asks_the_worker_for_it(shop: Project) -> None:
     test = look(shop, "syncs", "ana", sync="orders")
-    next(button for button in test.button if button.label == "Run now").click().run()
+    next(button for button in test.button if button.label == "Run this plan").click().run()
 
-    assert next(button for button in test.button if button.label == "Run now").disabled  # it is queued
+    assert "A run is under way" in texts(test)
+    assert "Run this plan" not in [button.label for button in test.button]  # it is queued
+    asked = find_request(shop, 1)
+    assert asked is not None
+    assert asked.plan is not None  # exactly the plan that was looked at
 
 
 def test_a_crm_that_is_down_is_a_friendly_message(shop: Project) -> None:
@@ -216,13 +220,14 @@ def test_the_guard_asks_for_a_reason(shop: Project) -> None:
         assert report.state == "guarded"
         close_request(shop.store, 1, "taken", run=report.run)
         test = look(shop, "syncs", "ana", sync="orders")
+        assert f"Run {report.run} is held by its guard" in texts(test)
+        assert "90 rows that can be sent" in texts(test)
+        assert next(button for button in test.button if button.label == "Approve and run").disabled
+        why = next(field for field in test.text_input if field.label == "Why is this right?")
+        why.input("a small test shop").run()
+        assert not next(button for button in test.button if button.label == "Approve and run").disabled
     finally:
         file.write_text(good, encoding="utf-8")
-    assert "90 rows that can be sent" in texts(test)
-    approve = next(button for button in test.button if button.label == "Approve and run")
-    assert approve.disabled
-    test.text_input(key=f"why-{report.run}").input("a small test shop").run()
-    assert not next(button for button in test.button if button.label == "Approve and run").disabled
 
 
 @pytest.mark.parametrize(
