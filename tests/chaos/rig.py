@@ -62,11 +62,11 @@ class Rig:
         file.write_text(text, encoding="utf-8")
 
     def sync(self, **keys: object) -> None:
-        """The sync `people`, with other keys than usual."""
+        """The sync `people`, with other keys than usual; None leaves a key out."""
         lines = [line for line in _SYNC.strip().splitlines() if line.partition(":")[0] not in keys]
         self.write(
             "syncs/people.yml",
-            "\n".join([*lines, *(f"{k}: {json.dumps(v)}" for k, v in keys.items())]) + "\n",
+            "\n".join([*lines, *(f"{k}: {json.dumps(v)}" for k, v in keys.items() if v is not None)]) + "\n",
         )
 
     def people(self, rows: Sequence[Person], city: str = "Oslo") -> None:
