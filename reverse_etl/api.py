@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from reverse_etl import history, overview, show
+from connectors.protocol import DestinationStopped
+from reverse_etl import history, overview, requests, show
 from reverse_etl.errors import SyncBusy, SyncError, SyncPaused, UnknownSync
-from reverse_etl.requests import request_run
-from reverse_etl.run import plan_sync
+from reverse_etl.journal import Order
+from reverse_etl.plans import SavedPlan, moved, open_plan
+from reverse_etl.propose import plan_sync, plan_undo
 from reverse_etl.source import Door
 from serving.errors import SluiceError
 from serving.store import utc_now
@@ -21,6 +24,21 @@ MOST_ROWS = 1000
 Answer = Callable[[Request], object]
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What the body of a POST may ask for."""
+
+    approve: str | None = None
+    full: bool = False
+    adopt: bool = False
+    plan: int | None = None
+    retry_of: int | None = None
+    undo_of: int | None = None
+
+
+Act = Callable[[Request, Wish], object]
+
+
 def routes(project: Door) -> list[Route]:
     """Syncs, their plans and runs; all answers are JSON, failures as {"error", "hint"}."""
 
@@ -28,13 +46,15 @@ def routes(project: Door) -> list[Route]:
         return list(overview.list_syncs(project, utc_now()))
 
     def plan(request: Request) -> object:
-        made = plan_sync(project, request.path_params["name"], now=utc_now())
-        limit, offset = _page(request)
-        return {
-            "counts": made.counts,
-            "rows": history.planned_rows(made.folder, limit=limit, offset=offset),
-            "rejected": history.source_rejects(made.folder, limit=limit, offset=offset),
-        }
+        name = request.path_params["name"]
+        made = open_plan(project, name)
+        if made is None or moved(project, made):
+            made = plan_sync(project, name, Order(_caller(request)), now=utc_now())
+        return _page_of(made, request)
+
+    def undo_plan(request: Request) -> object:
+        number = request.path_params["id"]
+        return _page_of(plan_undo(project, number, by=_caller(request), now=utc_now()), request)
 
     def runs(request: Request) -> object:
         limit, _ = _page(request)
@@ -57,13 +77,61 @@ def routes(project: Door) -> list[Route]:
             "rows": history.row_outcomes(project, number, limit=limit, offset=offset),
         }
 
+    def retry(request: Request, wish: Wish) -> object:
+        run = history.find_run(project, request.path_params["id"])
+        return _queued(project, run.sync, request, replace(wish, retry_of=run.id))
+
+    def undo(request: Request, wish: Wish) -> object:
+        run = history.find_run(project, request.path_params["id"])
+        return _queued(project, run.sync, request, replace(wish, undo_of=run.id))
+
+    def order(request: Request, wish: Wish) -> object:
+        return _queued(project, request.path_params["name"], request, wish)
+
+    def pause(request: Request, _: Wish) -> object:
+        requests.pause(project, request.path_params["name"], _caller(request))
+        return {"paused_by": _caller(request)}
+
+    def resume(request: Request, _: Wish) -> object:
+        requests.resume(project, request.path_params["name"])
+        return {"paused_by": None}
+
     return [
         Route("/api/v1/syncs", _get(syncs)),
         Route("/api/v1/syncs/{name}/plan", _get(plan)),
-        Route("/api/v1/syncs/{name}/run", _post(project), methods=["POST"]),
+        Route(
+            "/api/v1/syncs/{name}/run", _post(order, ("approve", "full", "adopt", "plan")), methods=["POST"]
+        ),
+        Route("/api/v1/syncs/{name}/pause", _post(pause, ()), methods=["POST"]),
+        Route("/api/v1/syncs/{name}/resume", _post(resume, ()), methods=["POST"]),
         Route("/api/v1/runs", _get(runs)),
         Route("/api/v1/runs/{id:int}", _get(run)),
+        Route("/api/v1/runs/{id:int}/retry", _post(retry, ("approve",)), methods=["POST"]),
+        Route("/api/v1/runs/{id:int}/undo", _get(undo_plan), methods=["GET"]),
+        Route("/api/v1/runs/{id:int}/undo", _post(undo, ("approve",)), methods=["POST"]),
     ]
+
+
+def _queued(project: Door, sync: str, request: Request, wish: Wish) -> object:
+    number = requests.request_run(
+        project,
+        sync,
+        _caller(request),
+        wish.approve,
+        retry_of=wish.retry_of,
+        undo_of=wish.undo_of,
+        full=wish.full,
+        adopt=wish.adopt,
+        plan=wish.plan,
+    )
+    return {"request": number, "state": "waiting"}
+
+
+def _page_of(made: SavedPlan, request: Request) -> object:
+    limit, offset = _page(request)
+    planned = history.planned_rows(made.folder, limit=limit, offset=offset)
+    rejected = history.source_rejects(made.folder, limit=limit, offset=offset)
+    return json.loads(show.plan_json(made, planned, rejected, history.left_out(made.folder)))
 
 
 def _get(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
@@ -73,16 +141,10 @@ def _get(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
-def _post(project: Door) -> Callable[[Request], Awaitable[Response]]:
+def _post(act: Act, known: tuple[str, ...]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = await request.body()
-
-        def ask(request: Request) -> object:
-            approval = _order(body)
-            number = request_run(project, request.path_params["name"], _caller(request), approval)
-            return {"request": number, "state": "waiting"}
-
-        return await run_in_threadpool(_answered, ask, request, 202)
+        return await run_in_threadpool(_answered, lambda asked: act(asked, _wish(body, known)), request, 202)
 
     return endpoint
 
@@ -96,26 +158,29 @@ def _answered(answer: Answer, request: Request, status: int) -> Response:
         return _refused(error, 409)
     except SluiceError as error:
         return _refused(error, 400)
+    except DestinationStopped as error:
+        return _refused(error, 502)
 
 
-def _refused(error: SluiceError, status: int) -> Response:
+def _refused(error: SluiceError | DestinationStopped, status: int) -> Response:
     told = json.dumps({"error": error.problem, "hint": error.hint}, ensure_ascii=False)
     return Response(told, status, media_type="application/json")
 
 
-def _order(body: bytes) -> str | None:
-    """`{"approve": "why"}` or nothing; anything else is refused."""
-    hint = 'send {"approve": "why the guard may pass"} or an empty body'
+def _wish(body: bytes, known: tuple[str, ...]) -> Wish:
+    """A JSON object with some of the known keys, or nothing; anything else is refused."""
+    hint = f"an empty body, or a JSON object with: {', '.join(known)}" if known else "send an empty body"
     try:
         given = json.loads(body) if body.strip() else {}
     except ValueError:
         raise SyncError("the body is no JSON", hint=hint) from None
-    if not isinstance(given, dict) or given.keys() - {"approve"}:
+    if not isinstance(given, dict) or given.keys() - set(known):
         raise SyncError("the body has unknown keys", hint=hint)
-    approval = given.get("approve")
-    if approval is not None and (not isinstance(approval, str) or not approval.strip()):
-        raise SyncError("'approve' is no text", hint=hint)
-    return approval
+    for name, kind in (("approve", str), ("full", bool), ("adopt", bool), ("plan", int)):
+        value = given.get(name)
+        if value is not None and (type(value) is not kind or value == "" or not str(value).strip()):
+            raise SyncError(f"{name!r} is no {'text' if kind is str else kind.__name__}", hint=hint)
+    return Wish(**given)
 
 
 def _caller(request: Request) -> str:

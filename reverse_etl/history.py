@@ -20,7 +20,7 @@ from reverse_etl.counts import Counts, Verdicts, counts_from_json
 from reverse_etl.errors import UnknownSync
 from reverse_etl.journal import UNFINISHED, State, calls_of
 from reverse_etl.lease import holder_of
-from reverse_etl.run import run_folder
+from reverse_etl.propose import run_folder
 from reverse_etl.source import Door
 from reverse_etl.tables import approvals, batches, ledgers, prepare, runs
 from serving.store import utc_now
@@ -203,6 +203,19 @@ def source_rejects(folder: Path, *, limit: int = 100, offset: int = 0) -> tuple[
     found = _rows(folder / "rejects.parquet", None, limit, offset)
     return tuple(
         RowOutcome(None, None, "source", _json(row["key"]), "rejected", row["reason"]) for row in found
+    )
+
+
+def left_out(folder: Path) -> tuple[ReasonGroup, ...]:
+    """Rows that an undo leaves as they are, grouped by why; none for other plans."""
+    rows: Counter[str] = Counter()
+    examples: dict[str, str | None] = {}
+    for row in _rows(folder / "left.parquet", None, None, 0):
+        rows[row["reason"]] += 1
+        examples.setdefault(row["reason"], row["key"])
+    return tuple(
+        ReasonGroup("deferred", reason, number, _json(examples[reason]))
+        for reason, number in rows.most_common()
     )
 
 

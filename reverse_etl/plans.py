@@ -17,12 +17,15 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Row, desc, insert, select, update
 
+from reverse_etl import approvals
 from reverse_etl.counts import Counts, Profile, counts_from_json, profile_from_json
 from reverse_etl.errors import UnknownSync
 from reverse_etl.guard import Trip
+from reverse_etl.journal import Order
 from reverse_etl.price import Price, price_from_json
 from reverse_etl.source import Door, find_destination, find_sync, version_of
-from reverse_etl.tables import ledgers, plans, prepare
+from reverse_etl.tables import ledgers, plans, prepare, runs
+from reverse_etl.unwritable import writing
 from serving.content.policy import Policy
 from serving.content.sync import Sync
 
@@ -104,20 +107,24 @@ def save(project: Door, plan: SavedPlan) -> SavedPlan:
         "made_by": plan.made_by,
         "made_at": plan.made_at,
     }
-    with project.store.write() as connection:
+    with writing(project.store) as connection:
         added = connection.execute(insert(plans).values(row))
     _forget(project, plan.sync)
     return replace(plan, id=int(added.inserted_primary_key[0]))  # type: ignore[index]
 
 
 def open_plan(project: Door, sync: str) -> SavedPlan | None:
-    """The newest plan of the sync that was not delivered and has its files; it may have moved."""
+    """The newest plan of the sync that was not delivered and has its files; it may have moved.
+
+    Plans of an undo or a retry are none of the sync's own.
+    """
     prepare(project.store)
     query = select(plans).where(plans.c.sync == sync, plans.c.state == "open").order_by(desc(plans.c.id))
     with project.store.read() as connection:
-        row = connection.execute(query.limit(1)).one_or_none()
-    plan = None if row is None else _plan(project, row)
-    return plan if plan is not None and _whole(plan) else None
+        rows = connection.execute(query.limit(KEPT)).all()
+    found = (_plan(project, row) for row in rows)
+    own = (p for p in found if p.basis.undo_of is None and p.basis.retry_of is None and _whole(p))
+    return next(own, None)
 
 
 def find_plan(project: Door, number: int) -> SavedPlan:
@@ -146,10 +153,31 @@ def moved(project: Door, plan: SavedPlan) -> str:
     return "" if state == "open" else "it was delivered"
 
 
-def taken(project: Door, plan: SavedPlan) -> None:
-    """The plan is being delivered: nobody delivers it again."""
-    with project.store.write() as connection:
-        connection.execute(update(plans).where(plans.c.id == plan.id).values(state="taken"))
+def take(
+    project: Door, plan: SavedPlan, run: int, order: Order, note: str, *, held: bool, now: datetime
+) -> None:
+    """The run is about this plan: it waits for a person, or delivers it and nobody else does.
+
+    An approval that was needed is recorded with the run it was good for.
+    """
+    values = {
+        "counts": plan.counts.to_json(),
+        "profile": plan.profile.to_json(),
+        "version": plan.version,
+        "state": "guarded" if held else "delivering",
+        "trips": trips_to_json(plan.trips),
+        "plan": plan.id,
+        "replanned": note or None,
+        "ledger_before": plan.basis.ledger,
+        "ended_at": now if held else None,
+    }
+    with writing(project.store) as connection:
+        connection.execute(update(runs).where(runs.c.id == run).values(values))
+        if not held:
+            connection.execute(update(plans).where(plans.c.id == plan.id).values(state="taken"))
+        if plan.trips and not held:
+            by, reason = order.requested_by, order.approval or ""
+            approvals.record(connection, run, by, reason, plan.trips, now)
 
 
 def home(project: Door) -> Path:

@@ -69,7 +69,7 @@ def price(
 
 
 def _span(seconds: float) -> str:
-    if seconds < 1:
+    if seconds < 1.5:
         return "1 second"
     if seconds < 90:
         return f"{seconds:.0f} seconds"

@@ -1,12 +1,14 @@
 """What the command line prints about plans and runs; text in, text out."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 
 from reverse_etl.counts import Counts
 from reverse_etl.history import PlannedRow, ReasonGroup, RowOutcome, RunRow
+from reverse_etl.overview import SyncOverview
+from reverse_etl.plans import SavedPlan
 from reverse_etl.run import RunReport
 
 _SIGNS = {"create": "+", "update": "~", "remove": "-", "retry": "↻", "resend": "↻"}
@@ -19,7 +21,7 @@ def plan_summary(sync: str, target: str, counts: Counts) -> str:
     quiet = [f"{counts.unchanged:,} unchanged"]
     quiet += [
         f"{getattr(counts, name):,} {name}"
-        for name in ("waiting", "parked", "kept", "held")
+        for name in ("small", "early", "skipped", "waiting", "parked", "kept", "held")
         if getattr(counts, name)
     ]
     lines = [f"{sync} → {target}", f"  {', '.join(parts) or 'nothing to send'}; {', '.join(quiet)}"]
@@ -28,6 +30,44 @@ def plan_summary(sync: str, target: str, counts: Counts) -> str:
     if counts.held:
         lines.append("  removals are held: rows without a usable key could be the ones that seem to be gone")
     return "\n".join(lines)
+
+
+def plan_document(plan: SavedPlan) -> str:
+    """A plan's head: where from, what it changes, what it costs, what the guard says."""
+    lines = [
+        f"plan {plan.id} from version {plan.version} of the marts",
+        plan_summary(plan.sync, plan.target, plan.counts),
+    ]
+    if plan.counts.to_send:
+        lines.append(f"  {plan.price}")
+    lines += [f"  the guard would hold it: {trip.message}" for trip in plan.trips]
+    return "\n".join(lines)
+
+
+def plan_json(
+    plan: SavedPlan,
+    rows: Sequence[PlannedRow],
+    rejected: Sequence[RowOutcome],
+    left: Sequence[ReasonGroup] = (),
+) -> str:
+    """All of a plan but its files, as a JSON document."""
+    return as_json(
+        {
+            "plan": plan.id,
+            "sync": plan.sync,
+            "target": plan.target,
+            "version": plan.version,
+            "made_by": plan.made_by,
+            "made_at": plan.made_at,
+            "folder": str(plan.folder),
+            "counts": plan.counts,
+            "trips": plan.trips,
+            "price": plan.price,
+            "rows": rows,
+            "rejected": rejected,
+            "left": left,
+        }
+    )
 
 
 def planned_line(row: PlannedRow) -> str:
@@ -60,6 +100,17 @@ def run_summary(report: RunReport) -> str:
     return f"run {report.run} {word}{report.state}: {report.verdicts} ({report.calls:,} calls)"
 
 
+def sync_line(sync: SyncOverview) -> str:
+    """One line of `syncs`, and a second one where something keeps it from running."""
+    state = "never ran" if sync.last_run is None else f"run {sync.last_run.id} {sync.last_run.state}"
+    if sync.running_by:
+        state = f"running ({sync.running_by})"
+    due = f"next {_time(sync.next_fire)}" if sync.next_fire else sync.schedule
+    line = f"{sync.name:<24} {state:<24} {due}"
+    why = f"paused by {sync.paused_by}" if sync.paused_by else sync.problem
+    return f"{line}\n  {why}" if why else line
+
+
 def run_line(run: RunRow) -> str:
     """One line of `runs`."""
     state = run.state if run.ended_at or run.running else f"{run.state}, interrupted"
@@ -75,8 +126,11 @@ def run_detail(run: RunRow, groups: Iterable[ReasonGroup]) -> str:
         *plan_summary(run.sync, run.target, run.counts).splitlines()[1:],
         *(f"  guard: {trip}" for trip in run.trips),
     ]
+    if run.replanned:
+        lines.append(f"  {run.replanned}")
     if run.approval:
-        lines.append(f"  approved: {run.approval}")
+        by = f" by {run.approved_by}" if run.approved_by else ""
+        lines.append(f"  approved{by}: {run.approval}")
     if run.error:
         lines.append(f"  error: {run.error}")
     return "\n".join(lines + [f"  {group}" for group in groups])
