@@ -1,12 +1,13 @@
 """One budget per account: limits together, between processes, over restarts, and what refusals teach."""
 
 import asyncio
-import multiprocessing
+import os
+import subprocess
+import sys
 import time as real_time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
@@ -27,13 +28,13 @@ from connectors.budget_state import state_file
 from connectors.http import RETRIES, Delivery, DeliveryStopped, Retries, Sender
 from connectors.outcomes import Transient, same
 from connectors.pace import SLOWEST
-from connectors.protocol import Capabilities, Change, DestinationStopped, Op, Outcome, Request, Response
+from connectors.protocol import Capabilities, Change, DestinationStopped, Outcome, Response
+from tests.contract.budget_caller import UPSERT, Rows
 from tests.contract.served import Gate, serve
 from tests.contract.tools import FakeTime
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC).timestamp()
-UPSERT: frozenset[Op] = frozenset({"upsert"})
-FORK = multiprocessing.get_context("forkserver")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -45,19 +46,6 @@ class Wall:
 
     def now(self) -> float:
         return self.time.now + self.offset
-
-
-@dataclass
-class Rows:
-    """A destination of one row a call."""
-
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(UPSERT, resend=UPSERT))
-
-    def request(self, changes: Sequence[Change]) -> Request:
-        return Request("POST", "/rows", b"{}")
-
-    def outcomes(self, changes: Sequence[Change], response: Response) -> list[Outcome]:
-        return same(changes, "accepted")
 
 
 def opened(
@@ -408,18 +396,14 @@ def test_without_its_state_an_account_is_not_called(tmp_path: Path) -> None:
 # Processes
 
 
-def call_often(url: str, folder: Path, seconds: float) -> None:
-    async def run() -> None:
-        end = real_time.monotonic() + seconds
-        async with Sender(url, budget=open_budget(folder, "crm", Limits(per_second=40))) as sender:
-
-            async def caller() -> None:
-                while real_time.monotonic() < end:
-                    await sender.send(Rows(), [Change(0, "upsert", {"id": 1})])
-
-            await asyncio.gather(*(caller() for _ in range(4)))
-
-    asyncio.run(run())
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.contract.budget_caller", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Counted(Gate):
@@ -437,34 +421,20 @@ class Counted(Gate):
 def test_two_processes_with_one_account_stay_under_the_limit_together(tmp_path: Path) -> None:
     gate = Counted()
     with serve(gate.app()) as url:
-        callers = [FORK.Process(target=call_often, args=(url, tmp_path, 1.5)) for _ in range(2)]
+        callers = [started("call", url, str(tmp_path), "1.5") for _ in range(2)]
         for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
+            caller.communicate(timeout=60)
 
     calls = gate.times
-    assert [caller.exitcode for caller in callers] == [0, 0]
+    assert [caller.returncode for caller in callers] == [0, 0]
     assert used_today(tmp_path, "crm") == len(calls)
     took = calls[-1] - calls[0]
     assert 20 <= len(calls) <= 40 * took + 8  # a loaded machine may be slower, and never faster
 
 
-def hold_all_slots(folder: Path, line: Connection) -> None:
-    async def run() -> None:
-        budget = open_budget(folder, "crm", Limits(concurrent=2))
-        async with budget.turn(), budget.turn():
-            line.send("held")
-            await asyncio.sleep(60)
-
-    asyncio.run(run())
-
-
 def test_a_killed_process_gives_its_slots_back(tmp_path: Path) -> None:
-    line, far = FORK.Pipe()
-    holder = FORK.Process(target=hold_all_slots, args=(tmp_path, far))
-    holder.start()
-    line.recv()
+    holder = started("hold", str(tmp_path))
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
 
     async def next_turn() -> bool:
         budget = open_budget(tmp_path, "crm", Limits(concurrent=2))
@@ -476,7 +446,7 @@ def test_a_killed_process_gives_its_slots_back(tmp_path: Path) -> None:
         return early
 
     assert not asyncio.run(next_turn())
-    holder.join()
+    holder.communicate()
 
 
 async def one_turn(budget: Budget) -> None:
