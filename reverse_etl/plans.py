@@ -40,6 +40,7 @@ class Basis:
     version: int  # of the marts
     ledger: str | None  # its file; None: nothing was delivered yet
     content: str  # digest of the files that decide what is sent
+    policy: str  # digest of the policy alone
     full: bool = False
     adopt: bool = False
     retry_of: int | None = None
@@ -81,8 +82,13 @@ class SavedPlan:
 def content_digest(project: Door, sync: Sync) -> str:
     """Changes when the sync, its destination or the policy does."""
     destination = find_destination(project.content, sync)
-    texts = (sync.model_dump_json().encode(), destination.model_dump_json().encode())
-    return sha256(b"\n".join([*texts, _POLICY.dump_json(project.content.policy)])).hexdigest()
+    texts = (sync.model_dump_json(), destination.model_dump_json(), policy_digest(project))
+    return sha256("\n".join(texts).encode()).hexdigest()
+
+
+def policy_digest(project: Door) -> str:
+    """Changes when the policy does."""
+    return sha256(_POLICY.dump_json(project.content.policy)).hexdigest()
 
 
 def current_ledger(project: Door, sync: str, target: str) -> str | None:

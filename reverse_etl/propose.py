@@ -17,7 +17,7 @@ from reverse_etl.errors import MappingInvalid, UnknownSync
 from reverse_etl.guard import Trip, trips
 from reverse_etl.journal import Order
 from reverse_etl.plan import Intent, Plan, make_plan, removal_of
-from reverse_etl.plans import Basis, SavedPlan, content_digest, current_ledger, home, save
+from reverse_etl.plans import Basis, SavedPlan, content_digest, current_ledger, home, policy_digest, save
 from reverse_etl.price import Price, price
 from reverse_etl.red import red_tests
 from reverse_etl.source import Door, ask_source, find_sync, target_of, version_of
@@ -59,8 +59,16 @@ def propose(project: Door, sync: Sync, account: Account, order: Order, now: date
     with files(f"the plan of {sync.name}"):
         folder.mkdir(parents=True)
         made, version = _made(project, sync, account, order, ledger, folder, now)
-    digest = content_digest(project, sync)
-    basis = Basis(version, ledger, digest, order.full, order.adopt, order.retry_of, order.undo_of)
+    basis = Basis(
+        version,
+        ledger,
+        content_digest(project, sync),
+        policy_digest(project),
+        order.full,
+        order.adopt,
+        order.retry_of,
+        order.undo_of,
+    )
     saved = SavedPlan(
         id=0,
         sync=sync.name,

@@ -32,7 +32,7 @@ from reverse_etl.journal import (
 )
 from reverse_etl.lease import Lease, hold
 from reverse_etl.ledger import Rest, settle
-from reverse_etl.plans import take
+from reverse_etl.plans import find_plan, policy_digest, take
 from reverse_etl.propose import Opens, run_folder
 from reverse_etl.recover import recover
 from reverse_etl.requests import not_paused, pause
@@ -169,7 +169,18 @@ class _Run:
             reason = f"interrupted; the sync went to {left.target} then and goes elsewhere now"
             return self._settle(counts, (), Sent(0, complete=False, stopped=reason), resumed=True)
         self.watch.on_plan(counts)
-        return self._deliver(counts, (), resumed=True, undo_of=left.undo_of)
+        return self._deliver(counts, (), resumed=True, undo_of=left.undo_of, barred=self._barred(left))
+
+    def _barred(self, left: Row[tuple[object, ...]]) -> str:
+        """Why what is left of an interrupted run must be planned again; empty where it may leave.
+
+        What was planned under another policy is no longer what its roles may see.
+        """
+        if left.plan is None or left.undo_of is not None:
+            return ""
+        if find_plan(self.project, left.plan).basis.policy == policy_digest(self.project):
+            return ""
+        return "the policy changed while the run was interrupted: the next run plans the rest again"
 
     def _deliver(
         self,
@@ -179,16 +190,17 @@ class _Run:
         resumed: bool = False,
         note: str = "",
         undo_of: int | None = None,
+        barred: str = "",
     ) -> RunReport:
         sent = Sent(0, complete=True)
         if undo_of is not None:  # else the next run would send it all again
             pause(self.project, self.sync.name, f"the undo of run {undo_of}")
         if counts.to_send:
             journal = Journal(self.project.store, self.number, self.lease)
-            sent = asyncio.run(self._send(journal, resumed=resumed))
+            sent = asyncio.run(self._send(journal, resumed=resumed, barred=barred))
         return self._settle(counts, found, sent, resumed=resumed, note=note)
 
-    async def _send(self, journal: Journal, *, resumed: bool) -> Sent:
+    async def _send(self, journal: Journal, *, resumed: bool, barred: str) -> Sent:
         plan, destination = self.folder / "plan.parquet", self.account.destination
         try:
             opened = self.account.open_sender()
@@ -199,6 +211,8 @@ class _Run:
         async with opened as sender:
             if resumed:
                 await recover(journal, plan, destination, sender, self.watch.clock())
+            if barred:
+                return Sent(0, complete=False, stopped=barred)
             courier = Courier(
                 sender,
                 destination,

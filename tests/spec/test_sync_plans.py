@@ -146,3 +146,25 @@ def test_a_price_counts_calls_by_rows_and_bytes_and_the_tightest_window() -> Non
         "8 calls, at least 8 seconds at the account's limit, 40.0% of 20 calls a day, 15 used today,"
         " more than are left today: the rest will be deferred"
     )
+
+
+def test_rows_planned_under_another_policy_do_not_leave_when_the_run_is_resumed(people: Rig) -> None:
+    """Stopped before the first batch; then a row rule hides half of the people from the sync."""
+    people.people(changed(20))
+    rule = "rows:\n  - {mart: people, where: id < '5'}\n"
+    with people.project() as project:
+        stopped = run_sync(project, "people", ME, watch=Watch(stop=lambda: True))
+        assert stopped.state == "delivering"
+    people.write("policies/more.yml", rule)
+    try:
+        with people.project() as project:
+            assert not project.problems
+            resumed = run_sync(project, "people", ME)
+            assert (resumed.run, resumed.state, resumed.verdicts.accepted) == (stopped.run, "failed", 0)
+            assert "the policy changed while the run was interrupted" in resumed.error
+
+            after = plan_sync(project, "people", ME, now=utc_now())
+    finally:
+        people.write("policies/more.yml", "{}\n")
+
+    assert 0 < after.counts.wanted < 20
