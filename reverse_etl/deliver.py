@@ -122,7 +122,9 @@ async def deliver(plan: Path, courier: Courier) -> Sent:
     if isinstance(courier.sender, TellsWaits):
         courier.sender.tell_waits(courier.on_wait)
     watching = asyncio.create_task(_watch(trip))
-    carriers = [asyncio.create_task(_carry(trip)) for _ in range(concurrent)]
+    carriers: set[asyncio.Task[None]] = set()
+    for _ in range(concurrent):
+        _start_carrier(trip, carriers)
     try:
         await _load(plan, trip)
     except BaseException:
@@ -159,15 +161,28 @@ async def _load(plan: Path, trip: _Trip) -> None:
             await trip.parcels.put(_Parcel(batch, intent))
 
 
+def _start_carrier(trip: _Trip, carriers: set[asyncio.Task[None]]) -> None:
+    """What goes wrong in one ends the delivery, and another one takes its place: none may stay in line."""
+
+    def ended(carrier: asyncio.Task[None]) -> None:
+        carriers.discard(carrier)
+        if not carrier.cancelled() and (error := carrier.exception()) is not None:
+            trip.broken.append(error)
+            _start_carrier(trip, carriers)
+
+    carrier = asyncio.create_task(_carry(trip))
+    carriers.add(carrier)
+    carrier.add_done_callback(ended)
+
+
 async def _carry(trip: _Trip) -> None:
-    """Send one batch after the other. What goes wrong ends the delivery, not this loop."""
+    """Send one batch after the other."""
     while True:
         parcel = await trip.parcels.get()
-        sending = asyncio.create_task(_send(parcel, trip))
-        await asyncio.wait([sending])
-        if (error := sending.exception()) is not None:
-            trip.broken.append(error)
-        trip.parcels.task_done()
+        try:
+            await _send(parcel, trip)
+        finally:
+            trip.parcels.task_done()
 
 
 async def _send(parcel: _Parcel, trip: _Trip) -> None:
@@ -179,7 +194,7 @@ async def _send(parcel: _Parcel, trip: _Trip) -> None:
         return
     number, written = parcel.intent or scribe.intend(batch[0].seq, batch[-1].seq)
     try:
-        await written
+        await scribe.on_disk(written)
         await scribe.ready()
     except SyncError as error:  # the scribe raises it in the end
         trip.stopped = trip.stopped or error.problem

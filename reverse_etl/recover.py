@@ -18,6 +18,7 @@ from reverse_etl.silence import INTERRUPTED
 from reverse_etl.unpack import changes_between
 
 FOUND = "found by reading back after an interruption"
+DOUBT = "the run was interrupted after this row may have left, and"
 GRACE = 2.0  # seconds that a destination may need for a call whose caller has died
 
 
@@ -61,26 +62,29 @@ async def recover(
         journal.found_out(batch, [outcome for outcome in outcomes if outcome is not None], now)
 
 
-def judged(change: Change, held: Mapping[str, Json] | None) -> Outcome | None:
-    """What reading back says about a row that may have left; None: it did not arrive, so it goes again."""
+def judged(
+    change: Change, held: Mapping[str, Json] | None, found: str = FOUND, doubt: str = DOUBT
+) -> Outcome | None:
+    """What reading back says about a row that may have left; None: it did not arrive, so it goes again.
+
+    `found` and `doubt` begin the reasons of what was found and of what stays unknown.
+    """
     if change.op in ("archive", "delete"):
         if held is None:
-            return Outcome(change.seq, "accepted", FOUND)
-        return _unknown(change, "the record is still there; the removal may be under way")
+            return Outcome(change.seq, "accepted", found)
+        return _unknown(change, f"{doubt} the record is still there; the removal may be under way")
     if held is None:
         if change.op == "insert":
             return None
-        return _unknown(change, "the destination holds no such record")
+        return _unknown(change, f"{doubt} the destination holds no such record")
     other = sorted(name for name, value in change.fields.items() if not _same(held.get(name), value))
     if not other:
-        return Outcome(change.seq, "accepted", FOUND)
-    return _unknown(change, f"the destination holds another {', '.join(other)}")
+        return Outcome(change.seq, "accepted", found)
+    return _unknown(change, f"{doubt} the destination holds another {', '.join(other)}")
 
 
 def _unknown(change: Change, why: str) -> Outcome:
-    if why == INTERRUPTED:
-        return Outcome(change.seq, "unknown", why)
-    return Outcome(change.seq, "unknown", f"the run was interrupted after this row may have left, and {why}")
+    return Outcome(change.seq, "unknown", why)
 
 
 def _fields_of(changes: Sequence[Change]) -> list[str]:

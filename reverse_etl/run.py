@@ -16,6 +16,7 @@ from sqlalchemy import Row, select
 
 from connectors.protocol import DestinationStopped, Outcome
 from reverse_etl.accounts import Account, open_account
+from reverse_etl.ask_back import AsksBack
 from reverse_etl.batches import Journal, calls_of
 from reverse_etl.choose import BY_ITSELF, choose_plan, may_pass, still_held
 from reverse_etl.counts import Counts, Verdicts, counts_from_json
@@ -214,7 +215,7 @@ class _Run:
             if barred:
                 return Sent(0, complete=False, stopped=barred)
             courier = Courier(
-                sender,
+                AsksBack(sender),
                 destination,
                 journal,
                 self.watch.clock,

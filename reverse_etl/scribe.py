@@ -1,7 +1,8 @@
 """Writes a journal while requests fly: what comes together is one transaction.
 
 An intent is on disk when its future is done. An answer is on disk a little later, and before
-`finish` returns. The event loop never waits for the disk.
+`finish` returns. The event loop never waits for the disk. What nobody waits for yet may lie a
+moment, so that several batches share a transaction.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ from datetime import datetime
 from connectors.protocol import Outcome
 from reverse_etl.batches import Answer, Entry, Journal, Leaving, Withdrawn
 from reverse_etl.errors import LeaseLost, StateUnwritable, SyncError
+
+_GATHER = 0.02  # seconds that a note may lie; a crash in them leaves no more in doubt than `most` batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,18 @@ class Scribe:
         self._owed: list[Entry] = []  # what could not be written
         self._most = most  # answers that may be underway to the disk when a batch leaves
         self._unwritten = 0
+        self._awaited = asyncio.Event()  # somebody waits for what is noted
 
     def intend(self, first: int, last: int) -> tuple[int, asyncio.Future[None]]:
-        """The number of a batch that is about to leave; it may once the future is done."""
+        """The number of a batch that is about to leave; it may once `on_disk` has returned."""
         number = self._journal.number()
-        return number, self._wait_for(Leaving(number, first, last))
+        return number, self._note(Leaving(number, first, last))
+
+    async def on_disk(self, written: asyncio.Future[None]) -> None:
+        """Wait for an intent; raises what kept it from the disk."""
+        if not written.done():
+            self._awaited.set()
+        await written
 
     async def ready(self) -> None:
         """LeaseLost unless this process may send; waits while too many answers are not on disk.
@@ -53,7 +63,7 @@ class Scribe:
         A crash would send the rows of those again.
         """
         if self._unwritten > self._most or not self._journal.lease.certain:
-            await self._wait_for(None)
+            await self.on_disk(self._note(None))
 
     def answer(self, number: int, outcomes: Sequence[Outcome], calls: int) -> None:
         """How the rows of a batch ended."""
@@ -68,6 +78,7 @@ class Scribe:
         """Wait until everything is on disk; raises what kept it from there."""
         try:
             while self._writing is not None:
+                self._awaited.set()
                 await self._writing
             if self._failure is not None and self._owed:
                 await self._loop.run_in_executor(self._disk, self._once_more, self._owed)
@@ -76,7 +87,7 @@ class Scribe:
         if self._failure is not None:
             raise self._failure
 
-    def _wait_for(self, entry: Leaving | None) -> asyncio.Future[None]:
+    def _note(self, entry: Leaving | None) -> asyncio.Future[None]:
         written: asyncio.Future[None] = self._loop.create_future()
         self._put(_Note(entry, written))
         return written
@@ -89,6 +100,7 @@ class Scribe:
     async def _write_all(self) -> None:
         try:
             while self._notes:
+                await self._gather()
                 group, self._notes = self._notes, []
                 try:
                     await self._write(group)
@@ -99,6 +111,13 @@ class Scribe:
                 _tell(group, self._failure)
         finally:
             self._writing = None
+
+    async def _gather(self) -> None:
+        """Let some more notes come, until somebody waits for one."""
+        enough = self._loop.call_later(_GATHER, self._awaited.set)
+        await self._awaited.wait()
+        enough.cancel()
+        self._awaited.clear()
 
     async def _write(self, group: Sequence[_Note]) -> None:
         entries = [note.entry for note in group if note.entry is not None]

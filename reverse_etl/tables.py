@@ -108,7 +108,7 @@ batches = Table(
     Column("no", Integer, primary_key=True),
     Column("first_seq", Integer, nullable=False),
     Column("last_seq", Integer, nullable=False),
-    Column("state", String, nullable=False),  # intent | answered | lost (no answer, sent again) | withdrawn (never left)
+    Column("state", String, nullable=False),  # intent | answered | lost (sent again) | withdrawn (never left)
     Column("verdict", String),  # of every row of the range …
     Column("reason", Text),
     Column("exceptions", Text),  # … but these: JSON list of [seq, verdict, reason]
