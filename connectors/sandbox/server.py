@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -82,7 +82,10 @@ class Crm:
                 return _error(401, "unauthorized", "the bearer token is missing, wrong or expired")
             if "object" in request.path_params and request.path_params["object"] not in OBJECTS:
                 return _error(404, "no_such_object", f"objects here: {', '.join(OBJECTS)}")
-            return await endpoint(request)
+            try:
+                return await endpoint(request)
+            except ClientDisconnect:  # it died while it was talking: nobody hears an answer
+                return Response(status_code=400)
 
         return guarded
 
