@@ -145,7 +145,7 @@ def _show_plan(made: SavedPlan, rows: int, as_json: bool) -> None:
     if made.counts.to_send > len(planned):
         print(f"  … {made.counts.to_send - len(planned):,} more; --rows shows them, or {made.folder}")
     for group in left:
-        print(f"  {group}")
+        print(f"  {group.rows:,} left as {'it is' if group.rows == 1 else 'they are'}: {group.reason}")
 
 
 def _run(

@@ -122,9 +122,7 @@ async def deliver(plan: Path, courier: Courier) -> Sent:
     if isinstance(courier.sender, TellsWaits):
         courier.sender.tell_waits(courier.on_wait)
     watching = asyncio.create_task(_watch(trip))
-    carriers: set[asyncio.Task[None]] = set()
-    for _ in range(concurrent):
-        _start_carrier(trip, carriers)
+    carriers = [asyncio.create_task(_carry(trip)) for _ in range(concurrent)]
     try:
         await _load(plan, trip)
     except BaseException:
@@ -161,26 +159,16 @@ async def _load(plan: Path, trip: _Trip) -> None:
             await trip.parcels.put(_Parcel(batch, intent))
 
 
-def _start_carrier(trip: _Trip, carriers: set[asyncio.Task[None]]) -> None:
-    """What goes wrong in one ends the delivery, and another one takes its place: none may stay in line."""
-
-    def ended(carrier: asyncio.Task[None]) -> None:
-        carriers.discard(carrier)
-        if not carrier.cancelled() and (error := carrier.exception()) is not None:
-            trip.broken.append(error)
-            _start_carrier(trip, carriers)
-
-    carrier = asyncio.create_task(_carry(trip))
-    carriers.add(carrier)
-    carrier.add_done_callback(ended)
-
-
 async def _carry(trip: _Trip) -> None:
-    """Send one batch after the other."""
+    """Send one batch after the other. What goes wrong ends the delivery, not this loop."""
     while True:
         parcel = await trip.parcels.get()
         try:
             await _send(parcel, trip)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 (`deliver` raises it, when all that flies has landed)
+            trip.broken.append(error)
         finally:
             trip.parcels.task_done()
 

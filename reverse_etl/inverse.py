@@ -18,7 +18,7 @@ REMOVALS: tuple[Op, ...] = ("clear", "archive", "delete")
 class Delivered:
     """A row that a run delivered: what it `sent` over what was there (`old`; None: not known).
 
-    `held`: the ledger says that the destination holds the row today, sent last by run `by`.
+    `held`: what the ledger says the destination holds of the row today, sent last by run `by`.
     `open`: a later change of the row was sent and never answered.
     """
 
@@ -26,7 +26,7 @@ class Delivered:
     sent: Fields
     old: Fields | None
     reason: str
-    held: bool
+    held: Fields | None
     by: int | None
     open: bool
 
@@ -55,9 +55,11 @@ NO_REMOVAL = "the destination can neither delete nor archive what the run create
 
 def settled(row: Delivered, run: int) -> str:
     """Why the ledger says that a row of this run is not to be undone any more; else empty."""
-    if row.held and (row.by != run or row.op in REMOVALS):
+    if row.held is not None and row.op in REMOVALS:
         return f"run {row.by} has sent the row since"
-    if not row.held and row.op not in REMOVALS:
+    if row.held is not None and row.by != run and _other(row.sent, row.held):
+        return f"run {row.by} has changed the row since"
+    if row.held is None and row.op not in REMOVALS:
         return "a later run has removed the row"
     return ""
 
@@ -74,6 +76,10 @@ def inverse(row: Delivered, found: Found, can: Capabilities) -> Step:
         return _taken_out(row, found, can)
     changed = {name: value for name, value in row.sent.items() if not _kept(row.old, name, value)}
     return _values_back(row, changed, found, can) if changed else NOTHING
+
+
+def _other(sent: Fields, held: Fields) -> bool:
+    return any(not _kept(held, name, value) for name, value in sent.items())
 
 
 def _kept(old: Fields, name: str, value: Json) -> bool:

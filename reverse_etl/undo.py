@@ -181,10 +181,9 @@ class _Row:
     open: bool
 
     def delivered(self) -> Delivered:
-        sent, old = (None if text is None else json.loads(text) for text in (self.sent, self.old))
-        return Delivered(
-            self.op, sent or {}, old, self.reason or "", self.held is not None, self.by, self.open
-        )
+        texts = (self.sent, self.old, self.held)
+        sent, old, held = (None if text is None else json.loads(text) for text in texts)
+        return Delivered(self.op, sent or {}, old, self.reason or "", held, self.by, self.open)
 
     @property
     def before(self) -> str | None:

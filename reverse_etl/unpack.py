@@ -9,10 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.protocol import Change, Json
+from connectors.protocol import Change, Json, Op
 
 _PART = 5_000  # rows that are unpacked at a time: more would keep the event loop too long
 _COLUMNS = ["seq", "op", "key", "fields"]
+_Lists = tuple[list[int], list[Op], list[str | None], list[str | None]]  # the columns
 
 
 async def plan_batches(
@@ -24,20 +25,18 @@ async def plan_batches(
     """
     loop = asyncio.get_running_loop()
     with pq.ParquetFile(plan) as file, ThreadPoolExecutor(1, thread_name_prefix="plan") as disk:
-        parts = file.iter_batches(_PART, columns=_COLUMNS)
+        parts = map(_lists, file.iter_batches(_PART, columns=_COLUMNS))
         ahead = loop.run_in_executor(disk, next, parts, None)
-        rest: pa.Table | None = None
+        rest: _Lists = [], [], [], []
         while (part := await ahead) is not None:
             ahead = loop.run_in_executor(disk, next, parts, None)
-            table = pa.table(part)
-            if rest is not None:
-                table = pa.concat_tables([rest, table])
-            spans = list(_spans(table, rows, answered))
+            lists = _joined(rest, part)
+            spans = list(_spans(lists, rows, answered))
             # The last one may go on in the next part.
-            for start, length in spans[:-1]:
-                yield _changes(table.slice(start, length), mark)
-            rest = table.slice(*spans[-1]) if spans else None
-        if rest is not None:
+            for start, end in spans[:-1]:
+                yield _changes(_cut(lists, start, end), mark)
+            rest = _cut(lists, *(spans[-1] if spans else (0, 0)))
+        if rest[0]:
             yield _changes(rest, mark)
 
 
@@ -45,13 +44,26 @@ def changes_between(plan: Path, first: int, last: int, mark: str = "") -> list[C
     """The rows of a plan with these numbers."""
     wanted = [("seq", ">=", first), ("seq", "<=", last)]
     table = pq.read_table(plan, columns=_COLUMNS, filters=wanted)
-    return sorted(_changes(table, mark), key=lambda change: change.seq)
+    return sorted(_changes(_lists(table), mark), key=lambda change: change.seq)
 
 
-def _spans(table: pa.Table, rows: int, answered: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Start and length of each batch within the table."""
-    numbers: list[int] = table.column("seq").to_pylist()
-    ops: list[str] = table.column("op").to_pylist()
+def _lists(table: pa.Table | pa.RecordBatch) -> _Lists:
+    seqs, ops, keys, fields = (table.column(name).to_pylist() for name in _COLUMNS)
+    return seqs, ops, keys, fields
+
+
+def _joined(one: _Lists, other: _Lists) -> _Lists:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
+
+
+def _cut(lists: _Lists, start: int, end: int) -> _Lists:
+    seqs, ops, keys, fields = lists
+    return seqs[start:end], ops[start:end], keys[start:end], fields[start:end]
+
+
+def _spans(lists: _Lists, rows: int, answered: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Where each batch starts, and where it ends."""
+    numbers, ops, _, _ = lists
     ranges = iter(answered)
     current = next(ranges, None)
     start: int | None = None
@@ -60,24 +72,24 @@ def _spans(table: pa.Table, rows: int, answered: Sequence[tuple[int, int]]) -> I
             current = next(ranges, None)
         if current is not None and current[0] <= seq:
             if start is not None:
-                yield start, at - start
+                yield start, at
             start = None
         elif start is None:
             start = at
         elif at - start == rows or ops[at] != ops[start] or seq != numbers[at - 1] + 1:
-            yield start, at - start
+            yield start, at
             start = at
     if start is not None:
-        yield start, len(numbers) - start
+        yield start, len(numbers)
 
 
-def _changes(table: pa.Table, mark: str) -> list[Change]:
-    seqs, ops, keys, fields = (table.column(name).to_pylist() for name in _COLUMNS)
+def _changes(lists: _Lists, mark: str) -> list[Change]:
+    seqs, ops, keys, fields = lists
     versions = [f"{mark}/{seq}" for seq in seqs]
     return list(map(Change, seqs, ops, _parsed(keys), _parsed(fields), versions))
 
 
 def _parsed(texts: Sequence[str | None]) -> list[dict[str, Json]]:
     """JSON objects; one call for all of them takes half the time."""
-    found: list[dict[str, Json]] = json.loads(f"[{','.join(text or '{}' for text in texts)}]")
+    found: list[dict[str, Json]] = json.loads(f"[{','.join([text or '{}' for text in texts])}]")
     return found

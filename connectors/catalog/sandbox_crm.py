@@ -29,6 +29,7 @@ OBJECTS = ("companies", "contacts")
 OPS: frozenset[Op] = frozenset({"insert", "update", "upsert", "clear", "archive", "delete"})
 _REMOVALS = frozenset({"clear", "archive", "delete"})
 _GONE = "not_found"
+_TOLD = (CREATED, RESTORED)
 _PAGE = 1_000
 _PER_SECOND = 50.0
 
@@ -102,6 +103,8 @@ class SandboxObject:
         results, errors = answer.get("results"), answer.get("errors")
         if not isinstance(results, list) or not isinstance(errors, list):
             return same(changes, "unknown", f"status {response.status} without results and errors")
+        if not errors and (taken := _all_taken(changes, results)) is not None:
+            return taken
         refused = _by_index(errors)
         whole = len(results) + len(refused) == len(changes)
         if not whole or not all(0 <= place < len(changes) for place in refused):
@@ -147,6 +150,8 @@ def _id(key: Mapping[str, Json]) -> str:
             "the sandbox matches records by exactly one key field", hint="give the sync one field under 'key'"
         )
     ((name, value),) = key.items()
+    if type(value) is str:
+        return value
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BatchRefused(f"key {name}: {value!r} is no text or whole number")
     return str(value)
@@ -156,8 +161,9 @@ def _record(change: Change) -> Json:
     record_id = _id(change.key)
     if change.op in ("archive", "delete"):
         return {"id": record_id}
-    named = {name: value for name, value in change.key.items() if name != "id"}
-    return {"id": record_id, "properties": {**change.fields, **named}}
+    if "id" in change.key:  # and nothing else is
+        return {"id": record_id, "properties": {**change.fields}}
+    return {"id": record_id, "properties": {**change.fields, **change.key}}
 
 
 def _records(response: Response, what: str) -> list[tuple[str, Mapping[str, Json]]]:
@@ -182,6 +188,15 @@ def _picked(properties: Mapping[str, Json], fields: Sequence[str]) -> Mapping[st
     return {name: properties.get(name) for name in fields}
 
 
+def _all_taken(changes: Sequence[Change], results: Sequence[Json]) -> list[Outcome] | None:
+    """The outcomes where the answer names every record, in order; None: it must be read record by record."""
+    found = [result for result in results if isinstance(result, dict)]
+    if [result.get("id") for result in found] != [_id(change.key) for change in changes]:
+        return None
+    words = ["" if (said := result.get("status")) not in _TOLD else str(said) for result in found]
+    return [Outcome(change.seq, "accepted", word) for change, word in zip(changes, words, strict=True)]
+
+
 def _statuses(results: Sequence[Json]) -> Mapping[str, str]:
     """Record id -> what was done with it."""
     return {
@@ -201,7 +216,7 @@ def _by_index(errors: Sequence[Json]) -> dict[int, tuple[str, str]]:
 def _outcome(change: Change, error: tuple[str, str] | None, done: Mapping[str, str]) -> Outcome:
     if error is None:
         status = done.get(_id(change.key), "")
-        return Outcome(change.seq, "accepted", status if status in (CREATED, RESTORED) else "")
+        return Outcome(change.seq, "accepted", status if status in _TOLD else "")
     code, message = error
     if code == _GONE and change.op in _REMOVALS:
         return Outcome(change.seq, "accepted", trimmed(f"{code}: {message}"))

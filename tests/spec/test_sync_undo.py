@@ -165,11 +165,22 @@ def test_rows_of_later_runs_are_left_to_these(rig: Rig) -> None:
     later = rig.run([("a", "Paris", 1), ("b", "Nice", 2)])
 
     assert left(rig, run) == {
-        f"run {later} has sent the row since": 1,
+        f"run {later} has changed the row since": 1,
         "a later run has removed the row": 1,
     }
     rig.undo(run)
     assert rig.records() == {"a": {"city": "Oslo", "score": 1}, "b": {"city": "Nice", "score": 2}}
+
+
+def test_a_later_run_that_sent_the_same_values_again_is_no_obstacle(rig: Rig) -> None:
+    """As a full resend does."""
+    rig.run([ANN])
+    run = rig.run([("a", "Paris", 1)])
+    rig.run([("a", "Paris", 1)], full=True)
+
+    rig.undo(run)
+
+    assert rig.records() == {"a": {"city": "Oslo", "score": 1}}
 
 
 def test_records_that_are_gone_or_back_are_left(rig: Rig) -> None:
@@ -273,7 +284,7 @@ A2: dict[str, Json] = {"a": 2}
 
 
 def row(op: Op, sent: Any, old: Any, reason: str = "", *, unsure: bool = False) -> Delivered:
-    return Delivered(op, sent, old, reason, True, 1, unsure)
+    return Delivered(op, sent, old, reason, sent, 1, unsure)
 
 
 @pytest.mark.parametrize(
