@@ -175,6 +175,7 @@ async def _carry(trip: _Trip) -> None:
 
 async def _send(parcel: _Parcel, trip: _Trip) -> None:
     courier, scribe, batch = trip.courier, trip.scribe, parcel.changes
+    trip.interrupted = trip.interrupted or courier.stop()
     if trip.over:
         trip.left = True
         if parcel.intent is not None:
