@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reverse_etl.history import ReasonGroup, RunRow
+from reverse_etl.history import RunRow
+from reverse_etl.row_files import ReasonGroup
 
 Event = Literal["failed", "guarded", "recovered", "rejects"]
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.protocol import DestinationStopped
-from reverse_etl import history, overview, requests, show
+from reverse_etl import history, overview, requests, row_files, show
 from reverse_etl.errors import SyncBusy, SyncError, SyncPaused, UnknownSync
 from reverse_etl.journal import Order
 from reverse_etl.plans import SavedPlan, moved, open_plan
@@ -129,9 +129,9 @@ def _queued(project: Door, sync: str, request: Request, wish: Wish) -> object:
 
 def _page_of(made: SavedPlan, request: Request) -> object:
     limit, offset = _page(request)
-    planned = history.planned_rows(made.folder, limit=limit, offset=offset)
-    rejected = history.source_rejects(made.folder, limit=limit, offset=offset)
-    return json.loads(show.plan_json(made, planned, rejected, history.left_out(made.folder)))
+    planned = row_files.planned_rows(made.folder, limit=limit, offset=offset)
+    rejected = row_files.source_rejects(made.folder, limit=limit, offset=offset)
+    return json.loads(show.plan_json(made, planned, rejected, row_files.left_out(made.folder)))
 
 
 def _get(answer: Answer) -> Callable[[Request], Awaitable[Response]]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from connectors.protocol import Outcome
-from reverse_etl import alerts, history, log_marts, requests, show
+from reverse_etl import alerts, history, log_marts, requests, row_files, show
 from reverse_etl.cli import (
     AsJson,
     ProjectDir,
@@ -131,9 +131,9 @@ def worker(
 
 
 def _show_plan(made: SavedPlan, rows: int, as_json: bool) -> None:
-    planned = history.planned_rows(made.folder, limit=rows)
-    refused = history.source_rejects(made.folder, limit=rows)
-    left = history.left_out(made.folder)
+    planned = row_files.planned_rows(made.folder, limit=rows)
+    refused = row_files.source_rejects(made.folder, limit=rows)
+    left = row_files.left_out(made.folder)
     if as_json:
         print(show.plan_json(made, planned, refused, left))
         return
@@ -170,7 +170,7 @@ def _run(
     _judge(report, groups, look)
 
 
-def _judge(report: RunReport, groups: Sequence[history.ReasonGroup], look: str) -> None:
+def _judge(report: RunReport, groups: Sequence[row_files.ReasonGroup], look: str) -> None:
     """Say on stderr what a person has to look at, and fail where they have to act."""
     if report.verdicts.rejected:
         number = report.verdicts.rejected

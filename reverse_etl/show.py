@@ -6,9 +6,10 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 
 from reverse_etl.counts import Counts
-from reverse_etl.history import PlannedRow, ReasonGroup, RowOutcome, RunRow
+from reverse_etl.history import RunRow
 from reverse_etl.overview import SyncOverview
 from reverse_etl.plans import SavedPlan
+from reverse_etl.row_files import PlannedRow, ReasonGroup, RowOutcome
 from reverse_etl.run import RunReport
 
 _SIGNS = {"create": "+", "update": "~", "remove": "-", "retry": "↻", "resend": "↻"}

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import streamlit as st
 
-from reverse_etl.history import planned_rows
 from reverse_etl.plans import SavedPlan
+from reverse_etl.row_files import planned_rows
 from reverse_etl.ui.words import KINDS, key_words
 from serving.export import to_bytes
 

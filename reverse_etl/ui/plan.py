@@ -6,7 +6,7 @@ Numbers are for everybody; rows, files and buttons for those who may run the syn
 import streamlit as st
 
 from connectors.protocol import DestinationStopped
-from reverse_etl import history
+from reverse_etl import row_files
 from reverse_etl.journal import Order
 from reverse_etl.overview import SyncOverview
 from reverse_etl.plans import SavedPlan, moved, open_plan
@@ -210,7 +210,7 @@ def _rejects(plan: SavedPlan) -> None:
     with st.expander(title, icon=":material/block:"):
         lines = "".join(
             f"<tr><td class=key><b>{safe(key_words(row.key))}</b></td><td>{safe(row.reason)}</td></tr>"
-            for row in history.source_rejects(plan.folder, limit=PAGE)
+            for row in row_files.source_rejects(plan.folder, limit=PAGE)
         )
         st.html(f'<div class="scroll rows"><table class="grid">{lines}</table></div>')
         if plan.counts.rejected > PAGE:

@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from reverse_etl.history import FieldChange
 from reverse_etl.log_marts import told
 from reverse_etl.overview import SyncOverview
+from reverse_etl.row_files import FieldChange
 from reverse_etl.ui.rows import fields_html
 from reverse_etl.ui.words import KINDS
 from serving.errors import QueryFailed, QueryRefused

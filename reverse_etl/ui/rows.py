@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from reverse_etl.counts import Counts
-from reverse_etl.history import FieldChange, PlannedRow, planned_rows
+from reverse_etl.row_files import FieldChange, PlannedRow, planned_rows
 from reverse_etl.ui.words import KINDS, key_words, value_words
 from serving.ui.figures import counted
 from serving.ui.parts import quiet, safe

@@ -4,8 +4,9 @@ import streamlit as st
 
 from connectors.protocol import Verdict
 from reverse_etl import history
-from reverse_etl.history import ReasonGroup, RunRow
+from reverse_etl.history import RunRow
 from reverse_etl.overview import SyncOverview
+from reverse_etl.row_files import ReasonGroup
 from reverse_etl.ui import undo
 from reverse_etl.ui.ask import ask_for
 from reverse_etl.ui.bars import pill, verdict_bar, verdict_sum

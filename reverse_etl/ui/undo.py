@@ -3,10 +3,11 @@
 import streamlit as st
 
 from connectors.protocol import DestinationStopped
-from reverse_etl.history import RunRow, left_out
+from reverse_etl.history import RunRow
 from reverse_etl.overview import SyncOverview
 from reverse_etl.plans import SavedPlan
 from reverse_etl.propose import plan_undo
+from reverse_etl.row_files import left_out
 from reverse_etl.ui.ask import ask_for
 from reverse_etl.ui.bars import Figure, figures
 from reverse_etl.ui.rows import RecordLink, planned_table

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from reverse_etl.counts import Counts, Verdicts
-from reverse_etl.history import FieldChange, RunRow
+from reverse_etl.history import RunRow
 from reverse_etl.overview import SyncOverview
+from reverse_etl.row_files import FieldChange
 from serving.ui.figures import NOTHING, ago, counted, figure, span
 
 KINDS = {

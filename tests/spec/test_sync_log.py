@@ -18,10 +18,10 @@ import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from reverse_etl.history import _general
 from reverse_etl.journal import Order
 from reverse_etl.log_file import LogUnwritable
 from reverse_etl.log_marts import log_problem, refresh_log, told
+from reverse_etl.row_files import general
 from reverse_etl.run import run_sync
 from reverse_etl.tables import approvals, batches, ledgers, prepare, runs
 from serving import Project, open_project
@@ -409,7 +409,7 @@ def test_reasons_are_grouped_as_everywhere_else(syncs: Syncs) -> None:
     syncs.run(1, [("1", "rejected", reason)])
     refresh_log(syncs.store, syncs.var)
     groups = syncs.rows(OUTCOMES, "reason_group")
-    assert (_general(reason, _key("1")),) in groups
+    assert (general(reason, _key("1")),) in groups
 
 
 def test_files_that_cannot_be_read_are_named_and_the_log_of_before_stays(syncs: Syncs) -> None:

@@ -94,7 +94,7 @@ def test_the_csv_of_a_plan_has_one_line_per_field(tmp_path: Path) -> None:
         sync="contacts",
         target="crm/contacts(id)",
         folder=tmp_path,
-        basis=Basis(1, None, ""),
+        basis=Basis(1, None, "", ""),
         counts=Counts(update=1, remove=1),
         profile=Profile(1, {}),
         trips=(),

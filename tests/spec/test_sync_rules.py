@@ -18,10 +18,10 @@ from connectors.protocol import Op, Verdict
 from reverse_etl.counts import Counts
 from reverse_etl.errors import LeaseLost, MappingInvalid, SyncBusy
 from reverse_etl.guard import trips
-from reverse_etl.history import FieldChange, PlannedRow
 from reverse_etl.lease import EXPIRY, Holder, hold, started_at
 from reverse_etl.ledger import Answered, Rest, settle
 from reverse_etl.plan import Intent, Plan, make_plan
+from reverse_etl.row_files import FieldChange, PlannedRow
 from reverse_etl.schedule import next_fire, trigger_of
 from reverse_etl.show import planned_line
 from reverse_etl.tables import leases, prepare
@@ -172,14 +172,15 @@ def test_a_row_that_may_have_arrived_is_sent_again_only_where_that_does_no_harm(
     tmp_path: Path, safe: bool, kinds: list[str]
 ) -> None:
     source = pa.table({"id": ["1"], "v": [1]})
-    first = make_plan(sync(), source, None, tmp_path / "1", Intent(NOW, frozenset({"upsert"} if safe else ())))
+    resend: frozenset[Op] = frozenset({"upsert"} if safe else ())
+    first = make_plan(sync(), source, None, tmp_path / "1", Intent(NOW, resend))
     answers = [Answered(1, 1, "unknown", "no answer")]
     settled = settle(first.folder, None, tmp_path / "l1.parquet", answers, None, 1, NOW)
     assert settled.verdicts.unknown == 1
 
     def next_plan(value: int, forced: tuple[str, ...] = ()) -> Plan:
         table = pa.table({"id": ["1"], "v": [value]})
-        return make_plan(sync(), table, settled.ledger, tmp_path / "2", Intent(NOW, frozenset({"upsert"} if safe else ()), forced=forced))
+        return make_plan(sync(), table, settled.ledger, tmp_path / "2", Intent(NOW, resend, forced=forced))
 
     again = pq.read_table(next_plan(1).changes)
     assert again.column("kind").to_pylist() == kinds

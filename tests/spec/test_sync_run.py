@@ -22,6 +22,7 @@ from reverse_etl.errors import MappingInvalid, StateUnwritable, SyncBusy, SyncPa
 from reverse_etl.journal import Order
 from reverse_etl.lease import hold
 from reverse_etl.requests import pause, resume
+from reverse_etl.row_files import planned_rows
 from reverse_etl.run import RunReport, Watch, run_sync
 from reverse_etl.show import run_line
 from reverse_etl.source import Door
@@ -71,7 +72,7 @@ def test_one_changed_row_is_one_record_in_one_call_with_old_and_new(crm: Rig) ->
     assert report.counts.update == 1
     assert crm.calls()[-1].ids == ("2",)
     with crm.project() as project:
-        [row] = history.planned_rows(project.var / "syncs/people" / str(report.run))
+        [row] = planned_rows(project.var / "syncs/people" / str(report.run))
     assert [(c.name, c.old, c.new) for c in row.changes] == [("name", "Bob", "Robert")]
 
 

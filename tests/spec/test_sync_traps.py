@@ -24,6 +24,7 @@ from reverse_etl import history
 from reverse_etl.journal import Order
 from reverse_etl.overview import sync_overview
 from reverse_etl.requests import pause
+from reverse_etl.row_files import ReasonGroup
 from reverse_etl.run import RunReport, Watch, run_sync
 from serving import Project
 from serving.answer import Answer, Receipt
@@ -410,7 +411,7 @@ def test_one_bad_row_in_a_hundred_that_spoils_the_batch_costs_fourteen_calls_not
     assert "refused_id" in group.reason and group.rows == 1
 
 
-def history_reasons(shop: Shop, number: int) -> Sequence[history.ReasonGroup]:
+def history_reasons(shop: Shop, number: int) -> Sequence[ReasonGroup]:
     with shop.crm.project() as project:
         return history.reasons(project, number)
 
