@@ -1,10 +1,12 @@
 """Which plan a run delivers, and whether it may without asking a person again."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Row, desc, select
 
 from reverse_etl.accounts import Account
+from reverse_etl.errors import SyncError, UnknownSync
 from reverse_etl.guard import Trip, worse
 from reverse_etl.journal import Order
 from reverse_etl.plans import SavedPlan, find_plan, moved, open_plan, trips_from_json
@@ -20,8 +22,11 @@ def choose_plan(
     project: Door, sync: Sync, account: Account, order: Order, now: datetime
 ) -> tuple[SavedPlan, str]:
     """The plan that a person looked at, while it holds; else a new one, and the sentence why."""
-    seen = find_plan(project, order.plan) if order.plan is not None else None
-    if seen is None and order.trigger not in BY_ITSELF:
+    seen = None
+    if order.plan is not None:
+        seen = _named(project, sync, order.plan)
+        order = replace(order, full=seen.basis.full, adopt=seen.basis.adopt, retry_of=seen.basis.retry_of)
+    elif order.trigger not in BY_ITSELF:
         seen = open_plan(project, sync.name)
         if seen is not None and not _same_wish(seen, order):
             seen = None
@@ -54,6 +59,18 @@ def still_held(project: Door, sync: Sync) -> tuple[Row[tuple[object, ...]], tupl
     if moved(project, find_plan(project, last.plan)):
         return None
     return last, trips_from_json(last.trips)
+
+
+def _named(project: Door, sync: Sync, number: int) -> SavedPlan:
+    plan = find_plan(project, number)
+    if plan.sync != sync.name:
+        raise UnknownSync(
+            f"plan {number} is one of sync {plan.sync!r}", hint=f"run {plan.sync}, or plan anew"
+        )
+    if plan.basis.undo_of is not None:
+        run = plan.basis.undo_of
+        raise SyncError(f"plan {number} is the undo of run {run}", hint=f"`undo {run}` delivers it")
+    return plan
 
 
 def _seen(project: Door, sync: str, order: Order, run: int) -> tuple[Trip, ...] | None:

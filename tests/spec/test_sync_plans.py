@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from connectors.protocol import Capabilities
+from reverse_etl.errors import SyncError, UnknownSync
 from reverse_etl.journal import Order
 from reverse_etl.plans import find_plan, moved, open_plan
 from reverse_etl.price import price
-from reverse_etl.propose import plan_sync
+from reverse_etl.propose import plan_sync, plan_undo
 from reverse_etl.run import RunReport, Watch, run_sync
 from serving.store import utc_now
 from tests.chaos.rig import Person, Rig, rig
@@ -63,6 +64,20 @@ def test_a_plan_whose_marts_moved_is_made_again_and_the_run_says_so(people: Rig)
     assert report.counts.update == 3
     assert f"plan {shown.id} does not hold any more: the marts moved from version" in report.replanned
     assert said == [report.replanned]
+
+
+def test_a_plan_named_by_its_number_is_what_it_was_asked_to_be_and_of_its_own_sync(people: Rig) -> None:
+    people.people(changed(1))
+    with people.project() as project:
+        full = plan_sync(project, "people", Order("ana@example.com", full=True), now=utc_now())
+        report = run_sync(project, "people", Order("ana@example.com", plan=full.id))
+        assert (report.counts.resend, report.counts.update) == (19, 1)
+
+        undo = plan_undo(project, report.run, by="ana@example.com", now=utc_now())
+        with pytest.raises(SyncError, match=f"plan {undo.id} is the undo of run {report.run}"):
+            run_sync(project, "people", Order("ana@example.com", plan=undo.id))
+        with pytest.raises(UnknownSync, match="there is no plan 9999"):
+            run_sync(project, "people", Order("ana@example.com", plan=9999))
 
 
 @pytest.mark.parametrize(
