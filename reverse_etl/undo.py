@@ -109,7 +109,7 @@ def _undoable(project: Door, sync: Sync, run: int) -> Row[Any]:
     with project.store.read() as connection:
         row = connection.execute(query).one_or_none()
         at_it = connection.execute(
-            select(runs.c.id).where(runs.c.undo_of == run, runs.c.state.in_(UNFINISHED))
+            select(runs.c.id).where(runs.c.undo_of == run, runs.c.state.in_(("delivering", "settling")))
         ).scalar()
     if row is None or row.sync != sync.name:
         raise UnknownSync(f"sync {sync.name!r} has no run {run}", hint="`runs` lists them")

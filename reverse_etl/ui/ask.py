@@ -5,7 +5,7 @@ import streamlit as st
 from reverse_etl.overview import SyncOverview
 from reverse_etl.requests import find_request, request_run
 from serving.ui.explorer import View
-from serving.ui.parts import plain
+from serving.ui.parts import plain, quiet
 
 ASKED = "sync-request"  # session: (sync, number of the request)
 
@@ -33,7 +33,10 @@ def refused(view: View, sync: str) -> None:
         return
     found = find_request(view.project, asked[1])
     if found is not None and found.state == "refused":
-        st.error(plain(found.message), icon=":material/block:")
+        problem, _, hint = found.message.partition("\n  hint: ")
+        st.error(plain(problem), icon=":material/block:")
+        if hint:
+            quiet(hint)
 
 
 def became(view: View, sync: SyncOverview) -> int | None:

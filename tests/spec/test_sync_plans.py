@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from connectors.protocol import Capabilities
-from reverse_etl.errors import SyncError, UnknownSync
+from reverse_etl.errors import SyncError, SyncPaused, UnknownSync
 from reverse_etl.journal import Order
 from reverse_etl.plans import find_plan, moved, open_plan
 from reverse_etl.price import price
 from reverse_etl.propose import plan_sync, plan_undo
+from reverse_etl.requests import resume
 from reverse_etl.run import RunReport, Watch, run_sync
 from serving.store import utc_now
 from tests.chaos.rig import Person, Rig, rig
@@ -183,3 +184,21 @@ def test_rows_planned_under_another_policy_do_not_leave_when_the_run_is_resumed(
         people.write("policies/more.yml", "{}\n")
 
     assert 0 < after.counts.wanted < 20
+
+
+def test_an_undo_is_a_run_that_pauses_the_sync_and_can_be_undone(people: Rig) -> None:
+    people.people(changed(3))
+    with people.project() as project:
+        run = run_sync(project, "people", ME).run
+        shown = plan_undo(project, run, by="ana@example.com", now=utc_now())
+
+        undone = run_sync(project, "people", Order("ana@example.com", "undo", undo_of=run))
+
+        assert (undone.state, undone.verdicts.accepted, shown.counts) == ("done", 3, undone.counts)
+        assert people.contacts()["0"]["name"] == "N0"
+        with pytest.raises(SyncPaused, match=f"the undo of run {run}"):
+            run_sync(project, "people", ME)
+        run_sync(project, "people", Order("ana@example.com", "undo", undo_of=undone.run))
+        resume(project, "people")
+
+    assert people.contacts()["0"]["name"] == "N0!"
