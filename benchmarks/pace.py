@@ -1,15 +1,18 @@
 """How near calls come to a declared rate, against a server that enforces exactly that rate.
 
 `python -m benchmarks.pace [--seconds 5]` starts a server in a process of its own, which counts in
-two ways: a bucket that holds a single call, and a sliding window of a second. Prints one JSON line
-per figure: with one process and with two that share the account's budget. Then the cost of a turn
-that nobody else wants.
+three ways: the sandbox CRM's (a bucket of a second's calls), a sliding window of a second, and a
+bucket that holds a single call. The last one refuses any two calls that arrive nearer than they left,
+be it by microseconds: on a busy machine it cannot be met, and shows what refusals cost. Its 429s say
+nothing of how long to wait. Prints one JSON line per figure, with one process and with two that share
+the account's budget; then the cost of a turn that nobody else wants.
 """
 
 import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -22,8 +25,9 @@ from connectors.budget import Limits, open_budget
 from connectors.http import Sender
 from connectors.outcomes import same
 from connectors.protocol import Capabilities, Change, Outcome, Request, Response
+from connectors.sandbox.faults import Allowance
 
-RATES = (20.0, 50.0, 100.0)
+RATES = (10.0, 50.0, 100.0)
 TURNS = 3_000
 
 
@@ -70,7 +74,19 @@ def window(rate: float) -> Callable[[float], bool]:
     return within
 
 
-COUNTS = {"bucket of one": bucket, "sliding window": window}
+def allowance(rate: float) -> Callable[[float], bool]:
+    """Whether the sandbox CRM would take a call at that time: a bucket of a second's calls, full at first."""
+    kept: list[Allowance] = []
+
+    def within(now: float) -> bool:
+        if not kept:
+            kept.append(Allowance(rate, now))
+        return kept[0].take(now) == 0
+
+    return within
+
+
+COUNTS = {"sandbox": allowance, "sliding window": window, "bucket of one": bucket}
 
 
 class Door(asyncio.Protocol):
@@ -154,6 +170,7 @@ def measured(kind: str, rate: float, processes: int, seconds: float) -> dict[str
         "processes": processes,
         "share": round(share, 4),
         "refused": len(refused),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import httpx
@@ -51,17 +52,17 @@ def where(url: str) -> str:
 
 
 def prepare(
-    client: httpx.AsyncClient, request: Request, url: str, on_leave: Callable[[], Awaitable[None]] | None
+    client: httpx.AsyncClient, request: Request, url: str, on_leave: Callable[[bool], Awaitable[None]] | None
 ) -> Call:
     """Everything of a call that can be done before its turn comes.
 
-    `on_leave` is called when the first byte is about to leave, if a connection was made for it.
+    `on_leave` is called when the first byte is about to leave; True: a connection was made for it.
     """
     name = f"{request.method} {where(url)}"
     try:
         ready = client.build_request(
             request.method,
-            url,
+            _address(url),
             content=request.body,
             headers=dict(request.headers),
             extensions={"trace": _listener(on_leave)} if on_leave else None,
@@ -97,15 +98,20 @@ async def attempt(
     return _judged(call.name, response, now)
 
 
-def _listener(on_leave: Callable[[], Awaitable[None]]) -> Callable[[str, object], Awaitable[None]]:
+@lru_cache(maxsize=32)
+def _address(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
+def _listener(on_leave: Callable[[bool], Awaitable[None]]) -> Callable[[str, object], Awaitable[None]]:
     connected = False
 
     async def listen(event: str, info: object) -> None:
         nonlocal connected
         if event == "connection.connect_tcp.started":
             connected = True
-        elif connected and event.endswith(".send_request_headers.started"):
-            await on_leave()
+        elif event.endswith(".send_request_headers.started"):
+            await on_leave(connected)
 
     return listen
 
@@ -116,6 +122,8 @@ def _impossible(name: str) -> DestinationStopped:
 
 
 def _limited(destination: Destination, response: Response) -> float | None:
+    if not hasattr(destination, "limited"):  # what the next line finds out at twenty times the price
+        return None
     return destination.limited(response) if isinstance(destination, ReadsLimits) else None
 
 

@@ -36,6 +36,7 @@ _WORDS: dict[Why, str] = {
     "slot": "as many calls as allowed are running",
 }
 CONCURRENT = 4  # calls at once where nobody has said
+_PROMPT = 0.006  # seconds between the right to call and the call that do no harm
 _EARLY = 0.0015  # an event loop's timers come up to a millisecond late
 _LONG = 0.25  # a wait that is worth being told of, and interrupted
 
@@ -137,11 +138,17 @@ class Budget:
             finally:
                 self._shelf.free_slot(slot)
 
+    def is_late(self, turn: Turn) -> bool:
+        """Whether a call that leaves now has been kept from it, by a machine that is busy."""
+        return self._clock() - turn.started > _PROMPT
+
     async def leave(self, turn: Turn) -> None:
-        """Called when a call has made its connection; sleeps where others must go first by now."""
-        async with self._shelf.locked(now := self._clock(), self._wall()) as state:
-            seconds = pace.leave(state, self.limits, now, turn.started)
-        if seconds > 0:
+        """Called when a call leaves late, as by making its connection; sleeps where others must go first."""
+        while True:
+            async with self._shelf.locked(now := self._clock(), self._wall()) as state:
+                seconds = pace.leave(state, self.limits, now, turn.started)
+            if not seconds:
+                return
             await self._sleep(seconds)
 
     async def hold(self, seconds: float) -> None:

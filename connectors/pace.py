@@ -19,10 +19,12 @@ PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")
 
 _SHARES = (16.0, 4.0, 1.0)  # of the turns, where all three compete
 _MARGIN = 1.015  # two calls must not come closer than declared though one of them travels faster
-_SLACK = 0.014  # seconds a call may be late and be made up for: no more than the margin of a second
+_SLACK = 0.009  # seconds a call may be late and be made up for: less than the margin of a second
 _STRICT = 0.01  # of the time between two calls: the same where no two may come nearer than declared
 _MEMORY = 2.0  # for so long a refusal may come from making up for lost time
-_PENANCE = 0.5  # the pause after that
+_FEW = 3  # so many refusals of late, and …
+_RARE = 0.05  # … this share of the calls do not mean that a declared rate is wrong:
+_A_LITTLE = 0.95  # what is left of it
 _GRACE = 0.005  # how late somebody who waits may come and still have the turn kept for him
 _POLL = 0.002  # between two looks for a free slot; other processes do not tell when they free one
 _TEMPO_SECONDS = 5.0  # over which the present rate is observed
@@ -71,9 +73,11 @@ class State:
     ceiling: float = 0.0  # the rate at which it was refused
     slowed_at: float = 0.0
     last_at: float = 0.0  # when the last call started
-    left_at: float = 0.0  # when the last one that had to connect left
+    left_at: float = 0.0  # when the last one that was late left
     tempo: float = 0.0  # calls of late, older ones counting less
     since: float = 0.0  # when calling began, after a pause
+    refusals: float = 0.0  # at the declared rate, of late, older ones counting less
+    refused_at: float = 0.0  # the last one of them
     day: int = 0  # days since 1970
     today: int = 0  # calls of that day
     minute: list[list[int]] = field(default_factory=list)  # [second, calls], at most 61
@@ -137,19 +141,21 @@ def start(state: State, limits: Limits, now: float, wall: float, priority: Prior
 
 
 def leave(state: State, limits: Limits, now: float, started: float) -> float:
-    """A call that started then had to connect before it could leave; gives the seconds it must still wait.
+    """A call that started then comes to leave only now, mostly as it had to connect: 0 books it.
 
-    Connecting takes its time: calls that connect together would leave together, and one that
-    others have overtaken takes a new place in the line.
+    Else the seconds after which it may ask again. Connecting takes its time: calls that connect
+    together would leave together, and one that others have overtaken takes a new place in the line.
     """
     rate = _lower(limits.per_second, state.cap or None)
     if not rate:
         return 0.0
     overtaken = state.last_at > started
-    at = max(now, state.left_at + _MARGIN / rate, state.next_at if overtaken else now)
-    state.left_at = at
-    state.next_at = max(state.next_at, at + _MARGIN / rate)
-    return at - now
+    wait = max(state.left_at + _MARGIN / rate, state.next_at if overtaken else now) - now
+    if wait > _SAME:
+        return wait
+    state.left_at = now
+    state.next_at = max(state.next_at, now + _MARGIN / rate)
+    return 0.0
 
 
 def hold(state: State, now: float, seconds: float) -> None:
@@ -165,22 +171,20 @@ def refused(state: State, now: float) -> None:
 def slow_down(state: State, limits: Limits, now: float, started: float) -> float:
     """A call that started then was refused for being too fast, without a word on how long to wait.
 
-    Halves the rate, at most to `SLOWEST`; calls that had started before the last slow-down
-    say nothing new. Gives the calls a second from now on.
+    Lowers a declared rate a little while that happens rarely, else halves the rate, at most to
+    `SLOWEST`; calls that had started before the last slow-down say nothing new. Gives the calls
+    a second from now on.
     """
     if state.slowed_at and started <= state.slowed_at:
         return _lower(state.cap or None, limits.per_second) or _GUESS
     watched = max(now - state.since, 1 / _GUESS / 10)
     tempo = state.tempo / (_TEMPO_SECONDS * -math.expm1(-watched / _TEMPO_SECONDS))
     observed = max(tempo, _GUESS)
-    if _hurried(state, now) and limits.per_second is not None:
-        state.strict = True  # that was it: from now on calls keep their distance
-        state.slowed_at = now
-        state.next_at = max(state.next_at, now + _PENANCE)
-        return limits.per_second
     rate = _lower(state.cap or None, limits.per_second) or observed
+    rare = limits.per_second is not None and _is_rare(state, now)
+    state.strict = state.strict or (rare and _hurried(state, now))
     state.ceiling = max(state.ceiling, rate)
-    state.cap = max(SLOWEST, rate / 2)
+    state.cap = max(SLOWEST, rate * (_A_LITTLE if rare else 0.5))
     state.slowed_at = now
     state.next_at = max(state.next_at, now + 1 / min(state.cap, rate))
     return min(state.cap, rate)
@@ -204,7 +208,7 @@ def rebased(state: State, old: tuple[float, float], now: float, wall: float) -> 
     state.held_until = now + held
     state.next_at = now + min(max(0.0, state.next_at - old[0]), 1 / SLOWEST)
     state.slowed_at = state.last_at = now
-    state.hurried_at = state.left_at = state.since = 0.0
+    state.hurried_at = state.left_at = state.since = state.refused_at = 0.0
     state.minute = [[math.floor(now), calls]] if calls else []
     state.coming = [0.0, 0.0, 0.0]
     return state
@@ -213,6 +217,17 @@ def rebased(state: State, old: tuple[float, float], now: float, wall: float) -> 
 def until_midnight(wall: float) -> float:
     """Seconds until the next day begins, UTC."""
     return DAY - wall % DAY
+
+
+def _is_rare(state: State, now: float) -> bool:
+    """Note a refusal; whether the calls of late had so few that chance explains them.
+
+    Two calls of which one travels faster may arrive nearer to each other than they left.
+    """
+    passed = max(0.0, now - state.refused_at)
+    state.refusals = state.refusals * math.exp(-passed / _TEMPO_SECONDS) + 1
+    state.refused_at = now
+    return state.refusals <= _FEW + _RARE * state.tempo
 
 
 def _hurried(state: State, now: float) -> bool:
@@ -267,7 +282,8 @@ def _after(state: State, now: float, interval: float) -> float:
     Only so little that the margin outweighs it in every window of a second, and on strict
     terms between every two calls.
     """
-    slack = _STRICT * interval if state.strict else min(_SLACK, interval / 2)
+    warm = now - state.since >= 1.0  # before, calls connect and go at unlike speeds
+    slack = min(_SLACK, interval / 2) if warm and not state.strict else _STRICT * interval
     late = min(now - state.next_at, slack)
     if late > _STRICT * interval:
         state.hurried_at = now

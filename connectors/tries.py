@@ -140,8 +140,9 @@ class Tries:
     async def _answer(self) -> Response | Failed:
         means, stale = self._means, None
 
-        async def leave() -> None:
-            await means.budget.leave(turn)
+        async def leave(connected: bool) -> None:
+            if connected or means.budget.is_late(turn):
+                await means.budget.leave(turn)
 
         watched = leave if means.budget.limits.per_second else None
         call = prepare(means.client, self._request, self._url, watched)

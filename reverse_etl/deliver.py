@@ -171,6 +171,7 @@ async def _carry(trip: _Trip) -> None:
             trip.broken.append(error)
         finally:
             trip.parcels.task_done()
+        await asyncio.sleep(0)  # who has waited for the disk goes first: batches leave in the plan's order
 
 
 async def _send(parcel: _Parcel, trip: _Trip) -> None:

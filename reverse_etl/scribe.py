@@ -94,6 +94,8 @@ class Scribe:
 
     def _put(self, note: _Note) -> None:
         self._notes.append(note)
+        if len(self._notes) > self._most:
+            self._awaited.set()  # in time, so that nobody has to wait
         if self._writing is None:
             self._writing = self._loop.create_task(self._write_all())
 

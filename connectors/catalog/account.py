@@ -10,6 +10,8 @@ from connectors.outcomes import BatchRefused
 from connectors.pace import Limits
 from connectors.protocol import Destination, Json
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 class Account(Options):
     """An account of one tool, as a person configures it in models/destinations/.
@@ -52,7 +54,7 @@ class Account(Options):
 def encoded(body: Json) -> bytes:
     """JSON bytes; raises `BatchRefused` on NaN and infinity, which JSON cannot say."""
     try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _JSON.encode(body).encode()
     except (ValueError, UnicodeEncodeError) as error:
         raise BatchRefused(f"the row cannot be written as JSON: {error}") from None
 

@@ -84,7 +84,10 @@ class SandboxObject:
 
     def request(self, changes: Sequence[Change]) -> Request:
         op = changes[0].op
-        records: list[Json] = [_record(change) for change in changes]
+        ids = _ids([change.key for change in changes])
+        records: list[Json] = [
+            _record(change, record_id) for change, record_id in zip(changes, ids, strict=True)
+        ]
         return Request(
             "POST",
             f"/v1/{self._name}/batch/{'update' if op == 'clear' else op}",
@@ -113,7 +116,7 @@ class SandboxObject:
         return [_outcome(change, refused.get(place), done) for place, change in enumerate(changes)]
 
     def lookup(self, keys: Sequence[Mapping[str, Json]], fields: Sequence[str]) -> Request:
-        ids: list[Json] = [_id(key) for key in keys]
+        ids: list[Json] = [*_ids(keys)]
         return Request(
             "POST",
             f"/v1/{self._name}/batch/read",
@@ -144,21 +147,27 @@ class SandboxObject:
         return Page(records, after if isinstance(after, str) else None)
 
 
+def _ids(keys: Sequence[Mapping[str, Json]]) -> list[str]:
+    if {*map(len, keys)} == {1}:
+        values = [value for key in keys for value in key.values()]
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) == len(values):
+            return texts
+    return [_id(key) for key in keys]
+
+
 def _id(key: Mapping[str, Json]) -> str:
     if len(key) != 1:
         raise DestinationStopped(
             "the sandbox matches records by exactly one key field", hint="give the sync one field under 'key'"
         )
     ((name, value),) = key.items()
-    if type(value) is str:
-        return value
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BatchRefused(f"key {name}: {value!r} is no text or whole number")
     return str(value)
 
 
-def _record(change: Change) -> Json:
-    record_id = _id(change.key)
+def _record(change: Change, record_id: str) -> Json:
     if change.op in ("archive", "delete"):
         return {"id": record_id}
     if "id" in change.key:  # and nothing else is
@@ -191,7 +200,7 @@ def _picked(properties: Mapping[str, Json], fields: Sequence[str]) -> Mapping[st
 def _all_taken(changes: Sequence[Change], results: Sequence[Json]) -> list[Outcome] | None:
     """The outcomes where the answer names every record, in order; None: it must be read record by record."""
     found = [result for result in results if isinstance(result, dict)]
-    if [result.get("id") for result in found] != [_id(change.key) for change in changes]:
+    if [result.get("id") for result in found] != _ids([change.key for change in changes]):
         return None
     words = ["" if (said := result.get("status")) not in _TOLD else str(said) for result in found]
     return [Outcome(change.seq, "accepted", word) for change, word in zip(changes, words, strict=True)]

@@ -8,6 +8,7 @@ import time as real_time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -260,7 +261,7 @@ def test_the_last_call_of_a_window_makes_the_next_one_wait_before_any_refusal() 
     assert turns(budget) == pytest.approx(1_025)
 
 
-def test_a_refusal_without_a_hint_halves_the_rate_once_and_the_next_run_starts_with_it(
+def test_a_rare_refusal_without_a_hint_costs_little_and_many_halve_the_rate_for_the_next_run_too(
     tmp_path: Path,
 ) -> None:
     time = FakeTime()
@@ -268,19 +269,25 @@ def test_a_refusal_without_a_hint_halves_the_rate_once_and_the_next_run_starts_w
     first = opened(tmp_path, time, limits)
     turns(first, 50)
 
-    async def two_in_flight() -> None:
-        async with first.turn() as one, first.turn() as other:
-            await first.slow_down(one)
-            await first.slow_down(other)
+    async def refused_in_twos() -> list[float]:
+        rates = []
+        for _ in range(8):
+            async with first.turn() as one, first.turn() as other:
+                await first.slow_down(one)
+                rates.append(await first.slow_down(other))
+        return rates
 
-    asyncio.run(two_in_flight())
-    assert budget_used(tmp_path, "crm", NOON).per_second == pytest.approx(4, rel=0.1)
+    rates = asyncio.run(refused_in_twos())
+    first.close()
+    assert rates[:2] == pytest.approx([8 * 0.95, 8 * 0.95**2], rel=0.02)
+    halvings = [after / before < 0.6 for before, after in pairwise(rates)]
+    assert True not in halvings[:2] and True in halvings
 
-    later = opened(tmp_path, time, limits)
     time.now += 3_600
-    before = turns(later)
-    assert turns(later, 4) - before == pytest.approx(4 / 4, rel=0.15)
-    turns(later, 1_000)
+    before = turns(opened(tmp_path, time, limits))
+    took = turns(opened(tmp_path, time, limits), 4) - before
+    assert took == pytest.approx(4 / rates[-1], rel=0.25)
+    turns(opened(tmp_path, time, limits), 2_000)
     assert budget_used(tmp_path, "crm", NOON).per_second is None
 
 
