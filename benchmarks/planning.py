@@ -1,12 +1,15 @@
 """What planning costs beside a bare hash-and-full-join of the same data in DuckDB, in one run.
 
 `python -m benchmarks.planning [--rows N] [--folder DIR]`: a source of 8 fields with a text key, 1 % of its
-rows changed since the ledger was written. Prints one JSON line per figure. Needs about 3 GB of disk.
+rows changed since the ledger was written; before that the first plan, where every row is new. Prints one
+JSON line per figure, with the machine's load beside it: other work on it costs the plan and the bare query
+unequally. `--everything` adds a plan in which every row changed. Needs about 5 GB of disk.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import statistics
 import tempfile
@@ -19,6 +22,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reverse_etl.ledger import Answered, settle
@@ -54,10 +58,8 @@ where source.h is distinct from accepted.h
 
 def say(figure: str, value: float, unit: str) -> None:
     """One line of the result."""
-    print(
-        json.dumps({"benchmark": "planning", "figure": figure, "value": round(value, 3), "unit": unit}),
-        flush=True,
-    )
+    line = {"benchmark": "planning", "figure": figure, "value": round(value, 3), "unit": unit}
+    print(json.dumps(line | {"load": round(os.getloadavg()[0], 1)}), flush=True)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -86,56 +88,72 @@ def source_of(folder: Path, name: str) -> pa.Table:
 def bare(folder: Path, source: pa.Table) -> None:
     """The query, with a connection of its own as a plan has it."""
     with duckdb.connect() as db:
+        db.execute("set enable_progress_bar = false")
         db.register("source", source)
         db.execute(_BARE.format(ledger=folder / "hashes.parquet")).fetchall()
 
 
-def bare_against_nothing(source: pa.Table) -> None:
-    """The query of a first plan: every row is new."""
+def plan(folder: Path, source: pa.Table, number: int) -> None:
+    """One plan, against the ledger of the run before."""
+    ledger = folder / f"ledger-{number - 1}.parquet" if number > 1 else None
+    make_plan(SYNC, source, ledger, folder / str(number), Intent(NOW))
+
+
+def close(folder: Path, number: int, rows: int) -> None:
+    """Settle a run in which everything was accepted."""
+    old = folder / f"ledger-{number - 1}.parquet" if number > 1 else None
+    answers = [Answered(first, min(first + 99, rows), "accepted", "") for first in range(1, rows + 1, 100)]
+    settle(folder / str(number), old, folder / f"ledger-{number}.parquet", answers, None, number, NOW)
+
+
+def copy(file: Path) -> float:
+    """Seconds of one plain copy of a file, as ledgers are written."""
     with duckdb.connect() as db:
-        db.register("source", source)
-        nothing = "(select null::varchar as customer, null::ubigint as h limit 0)"
-        db.execute(_BARE.replace("read_parquet('{ledger}')", nothing)).fetchall()
+        db.execute("set enable_progress_bar = false; set preserve_insertion_order = false")
+        to = file.with_name("copy.parquet")
+        query = f"copy (from '{file}') to '{to}' (compression lz4_raw, parquet_version v2)"
+        return seconds(lambda: db.execute(query))
 
 
 def first(folder: Path) -> tuple[float, float, float]:
-    """Seconds of the bare query, the first plan and its settling."""
+    """Seconds of the first plan, its settling, and one plain copy of it."""
     source = source_of(folder, "before")
-    alone = seconds(lambda: bare_against_nothing(source))
-    planned = seconds(lambda: make_plan(SYNC, source, None, folder / "1", Intent(NOW)))
-    answers = [Answered(1, source.num_rows, "accepted", "")]
-    ledger = folder / "ledger-1.parquet"
-    return alone, planned, seconds(lambda: settle(folder / "1", None, ledger, answers, None, 1, NOW))
+    planned = seconds(lambda: plan(folder, source, 1))
+    closed = seconds(lambda: close(folder, 1, source.num_rows))
+    return planned, closed, copy(folder / "1" / "plan.parquet")
 
 
 def second(folder: Path) -> list[tuple[float, float]]:
     """Seconds of the bare query and of the plan, one after the other."""
     source = source_of(folder, "after")
-    ledger = folder / "ledger-1.parquet"
+    bare(folder, source)  # once unmeasured: both read files that are in memory
     return [
-        (
-            seconds(lambda: bare(folder, source)),
-            seconds(lambda: make_plan(SYNC, source, ledger, folder / "2", Intent(NOW))),
-        )
+        (seconds(lambda: bare(folder, source)), seconds(lambda: plan(folder, source, 2)))
         for _ in range(ROUNDS)
     ]
 
 
-def peak(folder: Path) -> float:
-    """MB that a process needs at most which holds the source and plans."""
-    make_plan(SYNC, source_of(folder, "after"), folder / "ledger-1.parquet", folder / "2", Intent(NOW))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak(folder: Path) -> tuple[float, float]:
+    """MB that a process needs at most which holds the source and plans, and which holds the source only."""
+    source = source_of(folder, "after")
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    plan(folder, source, 2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, held
 
 
 def settled(folder: Path, changed: int) -> tuple[float, float]:
     """Seconds of settling the second plan, and of one plain copy of its ledger."""
-    old, new, copy = (folder / f"{name}.parquet" for name in ("ledger-1", "ledger-2", "copy"))
-    answers = [Answered(1, changed, "accepted", "")]
-    took = seconds(lambda: settle(folder / "2", old, new, answers, None, 2, NOW))
-    with duckdb.connect() as db:
-        db.execute("set enable_progress_bar = false")
-        query = f"copy (from '{old}') to '{copy}' (compression lz4_raw, parquet_version v2)"
-        return took, seconds(lambda: db.execute(query))
+    return seconds(lambda: close(folder, 2, changed)), copy(folder / "ledger-1.parquet")
+
+
+def everything(folder: Path) -> tuple[float, float, float]:
+    """Seconds of a plan in which every row changed, and of its settling; MB at most."""
+    source = source_of(folder, "before")
+    at = source.column_names.index("orders")
+    source = source.set_column(at, "orders", pc.add(source.column(at), 1))
+    planned = seconds(lambda: plan(folder, source, 2))
+    closed = seconds(lambda: close(folder, 2, source.num_rows))
+    return planned, closed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def apart(work: Callable[..., Any], *arguments: object) -> Any:
@@ -150,22 +168,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--folder", type=Path, help="default: a temporary one")
+    parser.add_argument("--everything", action="store_true", help="also plan with every row changed")
     options = parser.parse_args()
+    millions = options.rows / 1e6
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         apart(prepare, folder, options.rows)
-        alone, planned, closed = apart(first, folder)
+        planned, closed, copied = apart(first, folder)
         say("first plan", planned, "s")
-        say("first plan to bare", planned / alone, "x")
+        say("first plan, per million rows", planned / millions, "s")
         say("first settle", closed, "s")
+        say("first settle to one copy of the plan", closed / copied, "x")
         rounds = apart(second, folder)
-        say("bare", statistics.median(b for b, _ in rounds), "s")
-        say("plan", statistics.median(p for _, p in rounds), "s")
-        say("plan to bare", statistics.median(p / b for b, p in rounds), "x")
-        say("peak memory of planning", apart(peak, folder), "MB")
+        ratios = [plan / bare for bare, plan in rounds]
+        say("bare", statistics.median(bare for bare, _ in rounds), "s")
+        say("plan", statistics.median(plan for _, plan in rounds), "s")
+        say("plan to bare", statistics.median(ratios), "x")
+        say("plan to bare, worst", max(ratios), "x")
+        most, held = apart(peak, folder)
+        say("peak memory of planning", most, "MB")
+        say("of which the source alone", held, "MB")
         took, copied = apart(settled, folder, options.rows // 100)
         say("settle", took, "s")
         say("settle to one copy of the ledger", took / copied, "x")
+        if options.everything:
+            planned, closed, most = apart(everything, folder)
+            say("plan of updates only, per million rows", planned / millions, "s")
+            say("its settle, per million rows", closed / millions, "s")
+            say("its peak memory", most, "MB")
 
 
 if __name__ == "__main__":

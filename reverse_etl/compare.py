@@ -27,7 +27,7 @@ def differs(fields: Sequence[MappedField], number: int) -> str:
     if fields[number].number:
         # JSON functions round long numbers: those are only equal if everything is, letter by letter
         same = f"case when length({new}) > {LONG} then coalesce(fields = old, false) else {same} end"
-    return f"({new} is not null and {old} is distinct from {new} and not ({same}))"
+    return f"case when {new} is null or {old} is not distinct from {new} then false else not ({same}) end"
 
 
 def is_news(field: MappedField, number: int) -> str:

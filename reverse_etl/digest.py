@@ -8,6 +8,7 @@ collide: `d2` reads the texts run together behind a prefix, which its hash sees 
 words. Numbers and moments are hashed one to one.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -27,14 +28,20 @@ def digests(salt: str, values: Sequence[Found]) -> tuple[exp.Expr, exp.Expr]:
     once = list({found.expr.sql(): found for found in values}.values())
     exact = [found for found in once if not _wordy(found)]
     words = [_words(found) for found in once if _wordy(found)]
-    first = call("hash", text(salt), *(_value(found) for found in once))
+    first = call("hash", _number(salt), *(_value(found) for found in once))
     second = call(
         "hash",
         call("concat", text("~"), *words),
         *(_value(found) for found in reversed(exact)),
-        text(salt + "2"),
+        _number(salt + "2"),
     )
     return first, second
+
+
+def _number(salt: str) -> exp.Expr:
+    """63 bits of the salt: DuckDB would hash a long constant again for every row."""
+    digest = hashlib.blake2b(salt.encode(), digest_size=8).digest()
+    return exp.cast(exp.Literal.number(int.from_bytes(digest) >> 1), "bigint")
 
 
 def _whole(found: Found) -> exp.Expr:

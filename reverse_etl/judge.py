@@ -1,4 +1,4 @@
-"""Second pass of a plan: what each candidate is, decided by texts, as one temp table `diff`.
+"""Second pass of a plan: what each candidate is, decided by texts, as one relation `diff`.
 
 `diff` has a row per key of `fresh` and `stale`, with its `kind`:
 
@@ -8,11 +8,16 @@
     gone                                                    never accepted and no longer wanted
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import duckdb
 
 from connectors.protocol import Op
 from reverse_etl.compare import accepted_values, differs, is_news, written
 from reverse_etl.mapping import MappedSync
+from reverse_etl.scratch import one_row
+from reverse_etl.wire import literal
 from serving.content.sync import Sync
 
 _VALUED = (
@@ -40,14 +45,21 @@ create temp view sendable as select *, {all_fields} as fields from valued
 where problem is null and key is not null and key not in (select key from repeated)
 """
 
+# Many candidates of the source go slice by slice: texts of some hundred MB at a time, each slice
+# in the order of the source, so that the plan need not be sorted as a whole.
+SLICE = 500_000  # rows
+_SLICE = "create or replace temp table slice as select * from sendable where pos > $after and pos <= $upto"
+_AT_ONCE = "sendable s full outer join stale l on s.key = l.key"
+_GONE = "slice s right join (select * from stale anti join sendable using (key)) l on s.key = l.key"
+_STANDING = "slice s left join stale l on s.key = l.key"
+
 _DIFF = """
-create temp table diff as
 with joined as (
     select s.* exclude (key), coalesce(s.key, l.key) as key, l.fields as old,
            l.pending, l.pending_op, coalesce(l.doubt, false) as doubt,
            l.attempts, l.next_try, l.accepted_at, l.key is not null as known,
            l.p1 = s.d1 and l.p2 = s.d2 as same_pending, {accepted} as o
-    from sendable s full outer join stale l on s.key = l.key
+    from {join}
 ), compared as (select *{differs} from joined
 ), weighed as (
     select *, old is not null and not ({differing}) as identical,
@@ -61,6 +73,12 @@ with joined as (
     from weighed
 )
 select pos, key, k, d1, d2, old, pending, {sent}, kind from (select *, {kind} as kind from judged)
+order by pos nulls first, key
+"""
+
+_ALL_NEW = """
+create temp view diff as select pos, key, k, d1, d2, null::varchar as old, null::varchar as pending, fields,
+       {first} as kind from sendable
 """
 
 _KIND = """case
@@ -108,13 +126,45 @@ def value_candidates(db: duckdb.DuckDBPyConnection, mapped: MappedSync) -> None:
 def judge(
     db: duckdb.DuckDBPyConnection, sync: Sync, mapped: MappedSync, parameters: dict[str, object]
 ) -> None:
-    """Make `diff`; the parameters are those named in its SQL."""
+    """Make `diff`, removals first, then in the order of the source; `parameters` are those its SQL names."""
+    if one_row(db, "select not exists (from ledger)") == (True,):
+        db.execute(_ALL_NEW.format(first=literal(str(parameters["first"]))))
+        return
+    fresh, stale = one_row(db, "select (select count(*) from fresh), (select count(*) from stale)")
+    db.execute("set preserve_insertion_order = true")
+    if max(fresh, stale) <= SLICE:
+        db.execute(f"create temp table diff as {_query(sync, mapped, _AT_ONCE)}", parameters)
+    else:
+        _judge_slices(db, _query(sync, mapped, _GONE), _query(sync, mapped, _STANDING), fresh, parameters)
+    db.execute("set preserve_insertion_order = false")
+
+
+def _judge_slices(
+    db: duckdb.DuckDBPyConnection, gone: str, standing: str, rows: int, parameters: dict[str, object]
+) -> None:
+    db.execute(_SLICE, {"after": 0, "upto": 0})
+    db.execute(f"create temp table diff as {gone}", parameters)
+    for after, upto in _slices(db, rows):
+        db.execute(_SLICE, {"after": after, "upto": upto})
+        db.execute(f"insert into diff {standing}", parameters)
+    db.execute("drop table slice")
+
+
+def _slices(db: duckdb.DuckDBPyConnection, rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges of `pos` with as many candidates each: above the first number, up to the second."""
+    shares = [number * SLICE / rows for number in range(1, -(-rows // SLICE))] if rows else []
+    [ends] = one_row(db, f"select quantile_disc(pos, {[*shares, 1.0]}) from fresh") if rows else [[]]
+    return pairwise([0, *ends])
+
+
+def _query(sync: Sync, mapped: MappedSync, join: str) -> str:
     fields = mapped.fields
     numbers = range(len(fields))
     sent = "fields"
     if sync.send == "changed":
         sent = f"case when kind = 'update' and old is not null then {_some(mapped)} else fields end as fields"
-    query = _DIFF.format(
+    return _DIFF.format(
+        join=join,
         accepted=accepted_values(fields, "l.fields"),
         differs="".join(f", {differs(fields, i)} as x{i}" for i in numbers),
         differing=" or ".join(f"x{i}" for i in numbers) or "false",
@@ -122,7 +172,6 @@ def judge(
         sent=sent,
         kind=_KIND.format(without_source=_WITHOUT_SOURCE.format(again=_AGAIN), again=_AGAIN),
     )
-    db.execute(query, parameters)
 
 
 def _some(mapped: MappedSync) -> str:

@@ -23,6 +23,7 @@ def scratch(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     }
     connection = duckdb.connect(":memory:", config=config)
     try:
+        connection.execute("set enable_progress_bar = false")
         yield connection
     finally:
         connection.close()
@@ -34,11 +35,18 @@ def write_parquet(
     to: Path,
     parameters: dict[str, object],
     options: str = "compression zstd",
+    *,
+    in_order: bool = False,
 ) -> None:
-    """The result of a query as one file that appears whole or not at all."""
+    """The result of a query as one file that appears whole or not at all.
+
+    `in_order` keeps the order that the query's scans have, without sorting.
+    """
     unfinished = to.with_name(to.name + ".unfinished")
     quoted = str(unfinished).replace("'", "''")
+    connection.execute(f"set preserve_insertion_order = {str(in_order).lower()}")
     connection.execute(f"copy ({query}) to '{quoted}' (format parquet, {options})", parameters)
+    connection.execute("set preserve_insertion_order = false")
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(to)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -248,16 +249,28 @@ REFUSED_THEN_REVERTED = [
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@example(rule=Rule(), records={}, nights=REFUSED_THEN_REVERTED, last={"e": (None, "x")})
-@given(rule=RULES, records=RECORDS, nights=st.lists(NIGHTS, max_size=3), last=LAST)
+@example(rule=Rule(), records={}, nights=REFUSED_THEN_REVERTED, last={"e": (None, "x")}, piece=1)
+@given(
+    rule=RULES,
+    records=RECORDS,
+    nights=st.lists(NIGHTS, max_size=3),
+    last=LAST,
+    piece=st.sampled_from([1, 2, 500_000]),
+)
 def test_after_any_history_a_calm_run_keeps_the_promise_and_the_next_one_sends_nothing(
     rule: Rule,
     records: dict[str, Record],
     nights: list[Night],
     last: dict[str, tuple[float | None, str]],
+    piece: int,
 ) -> None:
-    """Rejects, crashes, outages, keys missing or twice, full resends, adoption: all of it heals."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Rejects, crashes, outages, keys missing or twice, full resends, adoption: all of it heals.
+
+    `piece` is how many candidates are judged and settled at a time.
+    """
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reverse_etl.judge.SLICE", piece)
+        patch.setattr("reverse_etl.ledger.SLICE", piece)
         pipe = started(rule, records, Path(folder))
         for night in nights:
             pipe.night(night)

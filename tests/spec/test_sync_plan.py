@@ -475,3 +475,27 @@ def test_the_plan_of_an_undo_merges_what_was_accepted_and_lets_the_next_plan_com
     assert undone.held() == {"1": {"v": 1, "w": "z"}}
     assert sorted(kind for _, kind, *_ in sent(undone.plan(rows(1, 2, w=["a", "b"])))) == ["create", "update"]
     assert undone.plan(rows(1, w=["z"])).counts.unchanged == 1
+
+
+def test_a_plan_in_pieces_keeps_the_order_of_the_source_with_removals_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few rows are judged at a time, the plan and the next ledger are the same."""
+    ids = [f"k{number:03}" for number in range(40)]
+    before = pa.table({"id": ids, "v": list(range(40))})
+    after = pa.table({"id": [*reversed(ids[5:]), "new"], "v": [*range(34, -1, -1), 7]})
+    found = []
+    for piece in (3, 500_000):
+        monkeypatch.setattr("reverse_etl.judge.SLICE", piece)
+        monkeypatch.setattr("reverse_etl.ledger.SLICE", piece)
+        pipe = line(home / str(piece), mode="mirror", on_removed="delete")
+        pipe.run(before)
+        plan = pipe.plan(after)
+        changes = pq.read_table(plan.changes).to_pylist()
+        pipe.settle(plan, "rejected")
+        assert pipe.ledger is not None
+        found.append((plan.counts, changes, pq.read_table(pipe.ledger).sort_by("key").to_pylist()))
+    assert found[0] == found[1]
+    changes = found[0][1]
+    assert [row["seq"] for row in changes] == list(range(1, 42))
+    assert [json.loads(row["key"])["id"] for row in changes] == [*ids[:5], *reversed(ids[5:]), "new"]
