@@ -57,17 +57,29 @@ def open_ledger(db: duckdb.DuckDBPyConnection, file: Path | None) -> None:
         db.register("no_ledger", empty_ledger())
         db.execute("create temp view ledger as select *, 0::bigint as rid from no_ledger")
         return
-    _check(file)
+    first = _check(file) == _FIRST_LAYOUT
     db.from_parquet(str(file), file_row_number=True).create_view("ledger_rows")
-    columns = ", ".join(SCHEMA.names)
+    columns = ", ".join(_OF_FIRST.get(name, name) if first else name for name in SCHEMA.names)
     db.execute(f"create temp view ledger as select {columns}, file_row_number as rid from ledger_rows")
 
 
-def _check(file: Path) -> None:
+_FIRST_LAYOUT = frozenset(SCHEMA.names) - {"k", "doubt"}  # of ledgers before plans went by hashes
+_OF_FIRST = {
+    "k": "null::ubigint as k",
+    "d1": "null::ubigint as d1",
+    "d2": "null::ubigint as d2",
+    "doubt": "coalesce(pending = 'unknown', false) as doubt",
+}
+
+
+def _check(file: Path) -> frozenset[str]:
+    """The columns of the file."""
     hint = "restore this file from a backup of the var folder: no other says what the destination holds"
     try:
         found = pq.read_schema(file)
     except (OSError, pa.ArrowException) as error:
         raise SyncError(f"the ledger {file} cannot be read: {error}", hint=hint) from None
-    if missing := [name for name in SCHEMA.names if name not in found.names]:
+    columns = frozenset(found.names)
+    if columns != _FIRST_LAYOUT and (missing := [n for n in SCHEMA.names if n not in columns]):
         raise SyncError(f"the ledger {file} has no column {missing[0]!r}", hint=hint)
+    return columns
