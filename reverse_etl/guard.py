@@ -137,7 +137,13 @@ def _nulls(profile: Profile, before: Profile, guard: Guard) -> list[Trip]:
 
 
 def _over(limit: str, number: float, total: int, allowed: float, guard: Guard, floor: int) -> bool:
-    """Whether `number` of `total` is more than `allowed`; a default never holds `floor` rows or fewer."""
+    """Whether `number` of `total` is more than `allowed`; a default never holds `floor` rows or fewer.
+
+    Removals may be more than the rows that were accepted: of rows that may have arrived, too. So a share
+    of 100 % is none.
+    """
+    if total == 0 or (allowed >= 1 and limit != "rows"):
+        return False
     literal = limit in guard.model_fields_set
     return number / total > allowed and (literal or number > floor)
 

@@ -182,3 +182,12 @@ def test_a_mart_that_cannot_be_built_is_red_without_the_engines_words(project: P
         "mart 'orders' is red in the newest build: cannot be built",
     )
     project.close()
+
+
+def test_a_share_of_a_hundred_percent_holds_nothing_even_removals_of_rows_that_only_may_have_arrived() -> (
+    None
+):
+    off = Guard.model_validate({"deletes": "100%", "changes": "100%", "min_rows": 0})
+
+    assert trips(Counts(ledger=1, remove=3, update=1, wanted=5), off) == ()
+    assert trips(Counts(ledger=0, remove=3, wanted=5), off) == ()
