@@ -1,7 +1,7 @@
 """The kills of the chaos suite: one world, its kills, and what must hold when all is calm.
 
 `SLUICE_KILLS` says how many kills there are in all, `SLUICE_SEED` where the chances start: a
-failure names its seed, and `SLUICE_SEED=n SLUICE_KILLS=40` plays its chances again, though
+failure names its seed, and `SLUICE_SEED=n SLUICE_KILLS=50` plays its chances again, though
 never its instants.
 """
 
@@ -16,7 +16,7 @@ from tests.chaos.world import PHASES, Phase, world
 
 KILLS = int(os.environ.get("SLUICE_KILLS") or (200 if os.environ.get("CI") else 40))
 SEED = int(os.environ.get("SLUICE_SEED") or 1)
-IN_A_WORLD = min(40, KILLS)
+IN_A_WORLD = min(50, KILLS)
 CASTS: Sequence[Sequence[str]] = (
     ("upsert", "archive", "clear"),
     ("insert", "update", "delete"),

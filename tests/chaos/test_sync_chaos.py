@@ -1,6 +1,6 @@
 """Two hundred kills: the real worker against the real CRM with faults; nothing lost, nothing doubled.
 
-The first, third and fifth of the worlds; two files, so that two cores share the work (see kills.py).
+Every other world; two files, so that two cores share the work (see kills.py).
 """
 
 from collections import Counter

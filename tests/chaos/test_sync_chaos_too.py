@@ -1,6 +1,6 @@
 """Two hundred kills: the real worker against the real CRM with faults; nothing lost, nothing doubled.
 
-The second and fourth of the worlds; two files, so that two cores share the work (see kills.py).
+The worlds between; two files, so that two cores share the work (see kills.py).
 """
 
 from collections import Counter
