@@ -21,7 +21,7 @@ from reverse_etl.ledger import Answered, Rest, settle
 from reverse_etl.plan import Intent, make_plan
 from serving.content.sync import Sync
 
-EXAMPLES = 30 if os.environ.get("CI") else 12
+EXAMPLES = 20 if os.environ.get("CI") else 12
 SAFE: frozenset[Op] = frozenset({"update", "upsert", "clear", "archive", "delete"})
 EVERY: frozenset[Op] = frozenset({"insert", "update", "upsert", "clear", "archive", "delete"})
 

@@ -13,7 +13,7 @@ from connectors.protocol import Change
 from reverse_etl.errors import UndoRefused
 from tests.spec.undo_rig import Person, Rig
 
-EXAMPLES = 12 if os.environ.get("CI") else 6
+EXAMPLES = 8 if os.environ.get("CI") else 5
 SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KEYS = "abcdefgh"
