@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from connectors.budget import Limits, Used, budget_used
+from connectors.budget import Limits
 from connectors.protocol import Destination, DestinationStopped
 from connectors.registry import UNLIMITED, effective_limits, open_destination, open_sender, options_model
 from connectors.secrets import resolve
@@ -66,11 +66,6 @@ def open_account(project: Door, sync: Sync) -> Account:
 def budget_folder(var: Path) -> Path:
     """Where the budgets of all accounts are kept."""
     return var / "budgets"
-
-
-def account_used(var: Path, destination: str, now: float) -> Used:
-    """Where the account of a destination stands at `now` (epoch seconds)."""
-    return budget_used(budget_folder(var), destination, now)
 
 
 def _limits(given: AccountLimits) -> Limits:

@@ -3,15 +3,14 @@
 An approval is one shot: it belongs to one run, and the next one needs its own.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
 from reverse_etl.errors import SyncError, UnknownSync
-from reverse_etl.guard import Trip
+from reverse_etl.guard import Trip, trips_from_json, trips_to_json
 from reverse_etl.tables import approvals, runs
 
 
@@ -47,7 +46,7 @@ def record(
         "run": run,
         "approved_by": by,
         "reason": reason.strip(),
-        "trips": json.dumps([asdict(trip) for trip in trips]),
+        "trips": trips_to_json(trips),
         "at": now,
     }
     connection.execute(insert(approvals).values(row))
@@ -58,5 +57,5 @@ def approval_of(connection: Connection, run: int) -> Approval | None:
     row = connection.execute(select(approvals).where(approvals.c.run == run)).one_or_none()
     if row is None:
         return None
-    trips = tuple(Trip(**trip) for trip in json.loads(row.trips))
+    trips = trips_from_json(row.trips)
     return Approval(row.run, row.sync, row.approved_by, row.reason, trips, row.at)

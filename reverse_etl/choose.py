@@ -7,9 +7,9 @@ from sqlalchemy import Row, desc, select
 
 from reverse_etl.accounts import Account
 from reverse_etl.errors import SyncError, UnknownSync
-from reverse_etl.guard import Trip, worse
+from reverse_etl.guard import Trip, trips_from_json, worse
 from reverse_etl.journal import Order
-from reverse_etl.plans import SavedPlan, find_plan, moved, open_plan, trips_from_json
+from reverse_etl.plans import SavedPlan, find_plan, moved, open_plan
 from reverse_etl.propose import propose
 from reverse_etl.source import Door
 from reverse_etl.tables import runs

@@ -5,8 +5,9 @@ because one row of five is a fifth: one removal or one new null, and up to FEW c
 added rows, hold nothing. An emptied source is caught by `min_rows`, however small it was.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from reverse_etl.counts import Counts, Profile
 from serving.content.sync import Guard
@@ -27,6 +28,16 @@ class Trip:
     found: float
     allowed: float
     message: str
+
+
+def trips_to_json(trips: Sequence[Trip]) -> str:
+    """For the control store."""
+    return json.dumps([asdict(trip) for trip in trips])
+
+
+def trips_from_json(text: str | None) -> tuple[Trip, ...]:
+    """What `trips_to_json` wrote."""
+    return tuple(Trip(**trip) for trip in json.loads(text or "[]"))
 
 
 def trips(

@@ -17,7 +17,7 @@ from reverse_etl.lease import holder_of
 from reverse_etl.propose import run_folder
 from reverse_etl.row_files import ReasonGroup, RowOutcome
 from reverse_etl.source import Door
-from reverse_etl.tables import approvals, batches, ledgers, prepare, runs
+from reverse_etl.tables import approvals, batches, prepare, runs
 from serving.store import utc_now
 
 
@@ -114,16 +114,6 @@ def refused_rows(project: Door, number: int, *, limit: int = 1000) -> tuple[RowO
 def reasons(project: Door, number: int) -> tuple[ReasonGroup, ...]:
     """Rows that were not accepted, grouped by what the destination said; the largest group first."""
     return row_files.grouped(_outcomes_of(project, number))
-
-
-def ledger_file(project: Door, sync: str, target: str) -> Path | None:
-    """The file that says what the destination last accepted; None before the first run."""
-    prepare(project.store)
-    with project.store.read() as connection:
-        file = connection.execute(
-            select(ledgers.c.file).where(ledgers.c.sync == sync, ledgers.c.target == target)
-        ).scalar()
-    return project.var / "syncs" / file if file else None
 
 
 def _outcomes_of(project: Door, number: int) -> Path:

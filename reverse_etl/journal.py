@@ -1,7 +1,5 @@
 """The row of a run in the control store, written at each step, so that a crash loses nothing."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
@@ -9,8 +7,7 @@ from typing import Literal
 from sqlalchemy import Connection, Row, desc, insert, select, update
 
 from reverse_etl.batches import Journal, answers_of, calls_of
-from reverse_etl.counts import Counts, Verdicts
-from reverse_etl.guard import Trip
+from reverse_etl.counts import Verdicts
 from reverse_etl.lease import Lease
 from reverse_etl.tables import ledgers, runs
 from reverse_etl.unwritable import reading, writing
@@ -27,7 +24,6 @@ __all__ = [
     "calls_of",
     "close_run",
     "open_run",
-    "planned",
     "settle_run",
     "unfinished_run",
 ]
@@ -87,19 +83,6 @@ def unfinished_run(store: Store, sync: str) -> Row[tuple[object, ...]] | None:
     )
     with reading(store) as connection:
         return connection.execute(query).one_or_none()
-
-
-def planned(
-    store: Store, run: int, counts: Counts, version: int, state: State, trips: Sequence[Trip]
-) -> None:
-    """The plan stands; the run goes on, or waits."""
-    said = json.dumps([asdict(trip) for trip in trips])
-    with writing(store) as connection:
-        connection.execute(
-            update(runs)
-            .where(runs.c.id == run)
-            .values(counts=counts.to_json(), version=version, state=state, trips=said)
-        )
 
 
 def advance(store: Store, run: int, state: State, *, error: str | None = None) -> None:

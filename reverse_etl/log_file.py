@@ -3,7 +3,6 @@
 A file is written aside and renamed when it is whole. Its table `taken` says what went into it.
 """
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from reverse_etl.errors import SyncError
 from reverse_etl.log_rows import Ended, Target
+from reverse_etl.scratch import let_appear
 from serving.log_files import LogFile
 from serving.sync_log_mart import LEDGER, OUTCOMES, RUNS, SYNC_LOG
 
@@ -209,14 +209,7 @@ def _shape(connection: Connection, mart: str) -> None:
 def _settle(draft: Path, final: Path) -> None:
     """Let a finished file appear under its name, for its owner's eyes only."""
     draft.chmod(0o400)
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.rename(final)
-    folder = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    let_appear(draft, final)
 
 
 @contextmanager

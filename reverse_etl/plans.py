@@ -7,7 +7,6 @@ the files of the sync, its destination and the policy.
 import json
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -20,7 +19,7 @@ from sqlalchemy import Row, desc, insert, select, update
 from reverse_etl import approvals
 from reverse_etl.counts import Counts, Profile, counts_from_json, profile_from_json
 from reverse_etl.errors import UnknownSync
-from reverse_etl.guard import Trip
+from reverse_etl.guard import Trip, trips_from_json, trips_to_json
 from reverse_etl.journal import Order
 from reverse_etl.price import Price, price_from_json
 from reverse_etl.source import Door, find_destination, find_sync, version_of
@@ -189,16 +188,6 @@ def take(
 def home(project: Door) -> Path:
     """Where all files of syncs are."""
     return project.var / "syncs"
-
-
-def trips_to_json(trips: Sequence[Trip]) -> str:
-    """For the control store."""
-    return json.dumps([asdict(trip) for trip in trips])
-
-
-def trips_from_json(text: str | None) -> tuple[Trip, ...]:
-    """What `trips_to_json` wrote."""
-    return tuple(Trip(**trip) for trip in json.loads(text or "[]"))
 
 
 def _whole(plan: SavedPlan) -> bool:

@@ -16,7 +16,8 @@ from reverse_etl.counts import Profile, profile_from_json
 from reverse_etl.errors import MappingInvalid, UnknownSync
 from reverse_etl.guard import Trip, trips
 from reverse_etl.journal import Order
-from reverse_etl.plan import Intent, Plan, make_plan, removal_of
+from reverse_etl.judge import removal_of, writes
+from reverse_etl.plan import Intent, Plan, make_plan
 from reverse_etl.plans import Basis, SavedPlan, content_digest, current_ledger, home, policy_digest, save
 from reverse_etl.price import Price, price
 from reverse_etl.red import red_tests
@@ -55,6 +56,8 @@ def propose(project: Door, sync: Sync, account: Account, order: Order, now: date
     check_abilities(sync, account)
     target = target_of(sync)
     ledger = current_ledger(project, sync.name, target)
+    # Before the source is asked: a policy that changes meanwhile makes the plan stale, not valid.
+    content, policy = content_digest(project, sync), policy_digest(project)
     folder = home(project) / sync.name / "plans" / uuid.uuid4().hex
     with files(f"the plan of {sync.name}"):
         folder.mkdir(parents=True)
@@ -62,8 +65,8 @@ def propose(project: Door, sync: Sync, account: Account, order: Order, now: date
     basis = Basis(
         version,
         ledger,
-        content_digest(project, sync),
-        policy_digest(project),
+        content,
+        policy,
         order.full,
         order.adopt,
         order.retry_of,
@@ -88,7 +91,7 @@ def propose(project: Door, sync: Sync, account: Account, order: Order, now: date
 def check_abilities(sync: Sync, account: Account) -> None:
     """Refuse, at file:line, what the destination cannot do."""
     capabilities = account.destination.capabilities
-    wanted: dict[Op, str] = {write_op(sync): "mode"}
+    wanted: dict[Op, str] = {writes(sync): "mode"}
     if (removal := removal_of(sync)) is not None:
         wanted[removal] = "on_removed"
     for op, key in wanted.items():
@@ -97,11 +100,6 @@ def check_abilities(sync: Sync, account: Account) -> None:
                 f"{sync.at(key)}: {sync.destination}/{sync.object} cannot {op}",
                 hint=f"it can {', '.join(sorted(capabilities.ops))}",
             )
-
-
-def write_op(sync: Sync) -> Op:
-    """How the sync writes a row."""
-    return sync.mode if sync.mode in ("insert", "update") else "upsert"
 
 
 def run_folder(project: Door, sync: str, number: int) -> Path:

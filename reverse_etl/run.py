@@ -33,7 +33,7 @@ from reverse_etl.journal import (
 )
 from reverse_etl.lease import Lease, hold
 from reverse_etl.ledger import Rest, settle
-from reverse_etl.plans import find_plan, policy_digest, take
+from reverse_etl.plans import find_plan, home, policy_digest, take
 from reverse_etl.propose import Opens, run_folder
 from reverse_etl.recover import recover
 from reverse_etl.requests import not_paused, pause
@@ -235,7 +235,7 @@ class _Run:
             advance(store, self.number, "settling")
         answers = Journal(store, self.number, self.lease).answered()
         rest = None if interrupted else Rest("deferred", sent.stopped or "not tried")
-        new = self._home / self.sync.name / f"ledger-{self.number}.parquet"
+        new = home(self.project) / self.sync.name / f"ledger-{self.number}.parquet"
         with files(f"the ledger of run {self.number}"):
             settled = settle(self.folder, self._ledger_before(), new, answers, rest, self.number, now)
         verdicts = settled.verdicts
@@ -245,7 +245,7 @@ class _Run:
             if verdicts.total != counts.planned:
                 raise AssertionError(f"run {self.number}: {counts.planned} rows planned, but {verdicts}")
             state, error = _judge(counts, verdicts, sent.stopped)
-        file = None if settled.ledger is None else str(settled.ledger.relative_to(self._home))
+        file = None if settled.ledger is None else str(settled.ledger.relative_to(home(self.project)))
         settle_run(
             store, self.number, file, state, now, verdicts=verdicts, error=error or None, lease=self.lease
         )
@@ -255,14 +255,10 @@ class _Run:
             self.number, self.sync.name, state, counts, verdicts, calls, found, error, resumed, note
         )
 
-    @property
-    def _home(self) -> Path:
-        return self.project.var / "syncs"
-
     def _ledger_before(self) -> Path | None:
         with self.project.store.read() as connection:
             file = connection.execute(select(runs.c.ledger_before).where(runs.c.id == self.number)).scalar()
-        return self._home / file if file else None
+        return home(self.project) / file if file else None
 
 
 def _judge(counts: Counts, verdicts: Verdicts, stopped: str) -> tuple[State, str]:

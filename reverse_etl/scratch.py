@@ -47,6 +47,11 @@ def write_parquet(
     connection.execute(f"set preserve_insertion_order = {str(in_order).lower()}")
     connection.execute(f"copy ({query}) to '{quoted}' (format parquet, {options})", parameters)
     connection.execute("set preserve_insertion_order = false")
+    let_appear(unfinished, to)
+
+
+def let_appear(unfinished: Path, to: Path) -> None:
+    """A finished file under its name, both on disk when it returns."""
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(to)
