@@ -202,3 +202,24 @@ def test_an_undo_is_a_run_that_pauses_the_sync_and_can_be_undone(people: Rig) ->
         resume(project, "people")
 
     assert people.contacts()["0"]["name"] == "N0!"
+
+
+def test_a_policy_that_changes_while_the_source_is_asked_makes_the_plan_stale(
+    people: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked under the old policy must not pass for a plan under the new one."""
+    with people.project() as project:
+        ask = project.ask
+
+        def asked(*arguments: object, **wishes: object) -> object:
+            answer = ask(*arguments, **wishes)  # type: ignore[arg-type]
+            people.write("policies/more.yml", "roles:\n  nobody: {marts: []}\n")
+            project.refresh()
+            return answer
+
+        monkeypatch.setattr(project, "ask", asked)
+        try:
+            plan = plan_sync(project, "people", ME, now=utc_now())
+            assert "changed" in moved(project, plan)
+        finally:
+            people.write("policies/more.yml", "{}\n")
