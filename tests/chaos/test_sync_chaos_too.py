@@ -4,7 +4,6 @@ The worlds between; two files, so that two cores share the work (see kills.py).
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,6 @@ from tests.chaos.kills import SEEDS, killed_and_calm, spread
 from tests.chaos.world import PHASES, Phase
 
 _hit: Counter[Phase] = Counter()
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    with ForkServer(tmp_path_factory.mktemp("forks") / "worker.log") as made:
-        yield made
 
 
 @pytest.mark.parametrize("seed", SEEDS[1::2])
