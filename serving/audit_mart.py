@@ -15,7 +15,8 @@ import pyarrow as pa
 from serving.audit import Audit
 from serving.audit_chain import AuditBroken
 from serving.audit_log import ASKED, Clock, newest, reading
-from serving.content.model import Column, Mart, Measure
+from serving.content.model import Column, Mart
+from serving.content.semantics import Measure
 from serving.live import ARROW
 from serving.store import utc_now
 
@@ -71,7 +72,7 @@ AUDIT_MART = Mart(
             agg="avg", expr="milliseconds", format=",.1f", description="Average time to an answer"
         ),
         "median_milliseconds": Measure(
-            expr="median(milliseconds)", format=",.1f", description="Median time to an answer"
+            agg="median", expr="milliseconds", format=",.1f", description="Median time to an answer"
         ),
     },
 )

@@ -15,7 +15,7 @@ from serving.marts.data_tests import DataTest, data_tests, question_key
 from serving.marts.publish import Version, tested
 from serving.planning import built_columns
 from serving.project import Project
-from serving.semantic.compile import measure_sql
+from serving.semantic.leaves import measure_sql
 
 TestState = Literal["green", "red", "not run"]
 

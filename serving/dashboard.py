@@ -17,11 +17,10 @@ from serving.semantic.compile import (
     FilterValue,
     MetricRequest,
     compile_request,
-    dimension_sql,
     newest_sql,
-    split_grain,
     values_sql,
 )
+from serving.semantic.dimension import dimension_sql
 from serving.semantic.time import TimeRange, is_range, time_range
 
 ALL = "all"
@@ -138,7 +137,7 @@ def _mart(project: Project, tile: Tile) -> Mart | None:
 
 
 def _has(mart: Mart, name: str) -> bool:
-    column, _ = split_grain(name)
+    column, _, _ = name.partition(".")
     return column in mart.columns or column in mart.dimensions
 
 

@@ -6,7 +6,8 @@ those of the sources of syncs, unmasked; columns that carry them have the tag RO
 
 from collections.abc import Mapping
 
-from serving.content.model import Column, Mart, Measure
+from serving.content.model import Column, Mart
+from serving.content.semantics import Measure
 from serving.live import LiveMart
 
 RUNS, OUTCOMES, LEDGER, APPROVALS = "sluice_runs", "sluice_outcomes", "sluice_ledger", "sluice_approvals"

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, model_validator
 
 from connectors.secrets import SecretRef
 from serving.content.policy import Policy
+from serving.content.semantics import Described, Dimension, Join, Measure, Rollup
 from serving.content.spec import Names, Resource, Scalar, Spec
 from serving.content.sync import Destination, Sync
 
@@ -43,6 +44,7 @@ class ProjectSpec(Resource):
     timezone: str = "UTC"
     week_starts: Literal["monday", "sunday"] = "monday"
     keep_versions: int = Field(default=5, ge=1)
+    cache_megabytes: int = Field(default=256, ge=0)  # of answers kept in memory; 0: none
     mail: Mail | None = None
     settings: Mapping[str, Scalar] = {}  # mart SQL reads them with getvariable('name')
 
@@ -91,45 +93,28 @@ ColumnTest = Annotated[
 ]
 
 
-class Column(Spec):
+class Column(Described):
     """What people and policies need to know about a column."""
 
-    description: str = ""
     tags: tuple[str, ...] = ()
     tests: tuple[ColumnTest, ...] = ()
-
-
-class Dimension(Spec):
-    """A computed dimension: an expression over the mart's columns."""
-
-    expr: str
-    description: str = ""
-
-
-class Measure(Spec):
-    """An aggregate (`agg` over `expr`), or an expression over other measures (no `agg`)."""
-
-    agg: Literal["sum", "count", "count_distinct", "avg", "min", "max"] | None = None
-    expr: str | None = None
-    format: str = ""
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Measure":
-        if self.expr is None and self.agg != "count":
-            raise ValueError("needs 'expr' (only agg: count goes without)")
-        return self
 
 
 class Mart(Resource):
     """models/marts/NAME.yml beside NAME.sql: a curated table."""
 
+    label: str = ""
     description: str = ""
+    synonyms: Names = ()
     owner: str = ""
     grain: Names = ()  # tested unique and not null
+    time: str | None = None  # the column that `time.month` and the like mean in metric requests
     columns: Mapping[str, Column] = {}
     dimensions: Mapping[str, Dimension] = {}
     measures: Mapping[str, Measure] = {}
+    joins: Mapping[str, Join] = {}
+    hierarchies: Mapping[str, tuple[str, ...]] = {}  # from the whole to the part: [region, country]
+    rollups: Mapping[str, Rollup] = {}
     tests: tuple[str, ...] = ()  # each a SELECT; rows returned are failures
     freshness: Freshness | None = None
     visible: bool = True  # false: a building block, shown to nobody

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 from serving.content.policy import AggregateRule
 from serving.errors import QueryRefused
-from serving.governance.aggregate_tree import (
+from serving.governance.aggregate_words import AGGREGATES, CLASSES, OPERATORS, SCALARS, SHOWING
+from serving.syntax import (
     Node,
     Path,
     column,
@@ -22,7 +23,6 @@ from serving.governance.aggregate_tree import (
     replaced,
     written_path,
 )
-from serving.governance.aggregate_words import AGGREGATES, CLASSES, OPERATORS, SCALARS, SHOWING
 
 GROUPS = "sluice_groups"  # the relation of suppressed groups: its columns are k0, k1, … and a0, a1, …
 MAX_NODES = 20_000

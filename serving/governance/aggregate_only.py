@@ -14,7 +14,7 @@ from typing import Any
 from serving.content.policy import AggregateRule
 from serving.errors import QueryRefused
 from serving.governance.aggregate_block import GROUPS, Block, Guard, Sum, read_block
-from serving.governance.aggregate_tree import Node, plain_form, select_list, walk
+from serving.syntax import Node, plain_form, select_list, walk
 
 Serialize = Callable[[str], Node]  # DuckDB's json_serialize_sql
 Deserialize = Callable[[Node], str]  # DuckDB's json_deserialize_sql

@@ -9,8 +9,8 @@ from sqlglot.errors import SqlglotError
 from serving.content.model import Content, Dashboard, Mart
 from serving.content.validate import near
 from serving.errors import Problem
-from serving.semantic.compile import measure_sql, split_grain
-from serving.semantic.time import GRAINS
+from serving.semantic.dimension import GRAINS
+from serving.semantic.leaves import measure_sql
 
 
 def semantic_problems(content: Content) -> list[Problem]:
@@ -79,11 +79,11 @@ def _dimensions(mart: Mart) -> set[str]:
 
 
 def _dimension(board: Dashboard, path: tuple[str | int, ...], mart: Mart, name: str) -> Iterator[Problem]:
-    column, grain = split_grain(name)
+    column, _, grain = name.partition(".")
     line = board._where.line(*path)
     if column not in _dimensions(mart):
         yield Problem(
             board._where.file, line, f"'{mart.name}' describes no '{column}'", near(column, _dimensions(mart))
         )
-    if grain is not None and grain not in GRAINS:
+    if grain and grain not in GRAINS:
         yield Problem(board._where.file, line, f"'{grain}' is no time grain", near(grain, GRAINS))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal, cast
 
-Grain = Literal["day", "week", "month", "quarter", "year"]
-GRAINS: tuple[Grain, ...] = ("day", "week", "month", "quarter", "year")
+from serving.content.semantics import Grain
+
 _LAST = re.compile(r"last (\d{1,4}) (day|week|month|quarter|year)s?")
 _THIS = re.compile(r"this (week|month|quarter|year)")
 _BETWEEN = re.compile(r"(\d{4}-\d{2}-\d{2})\s*\.\.\s*(\d{4}-\d{2}-\d{2})")

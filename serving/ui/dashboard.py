@@ -18,7 +18,8 @@ from serving.dashboard import (
     newest_days,
 )
 from serving.errors import QueryRefused
-from serving.semantic.time import GRAINS, is_range
+from serving.semantic.dimension import GRAINS
+from serving.semantic.time import is_range
 from serving.ui.charts import bar_chart, bar_height, last_is_partial, lies, line_chart
 from serving.ui.explorer import View
 from serving.ui.figures import NOTHING, bucket, change, figure, label

@@ -15,7 +15,8 @@ from serving.export import unique_names
 from serving.identity import User
 from serving.project import Project
 from serving.running import Running
-from serving.semantic.compile import dimension_sql, measure_sql
+from serving.semantic.dimension import dimension_sql
+from serving.semantic.leaves import measure_sql
 from serving.store import utc_now
 from serving.ui.charts import bar_chart, bar_height, guessed, is_number, lies, line_chart
 from serving.ui.editor import Draft, sql_editor

@@ -12,7 +12,7 @@ from serving.audit_mart import AUDIT_MART, NAME, TYPES, AuditRows
 from serving.content.load import read_content
 from serving.governance.row_rules import bind_rule, parse_rule
 from serving.identity import User
-from serving.semantic.compile import measure_sql
+from serving.semantic.leaves import measure_sql
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
