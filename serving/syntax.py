@@ -1,17 +1,77 @@
-"""Small steps on DuckDB's syntax tree: equality, names and new nodes."""
+"""DuckDB's syntax tree: to and from text, and small steps on it: equality, names and new nodes."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from serving.errors import QueryRefused
+
 Node = Mapping[str, Any]
+Serialize = Callable[[str], Node]  # DuckDB's json_serialize_sql
+Deserialize = Callable[[Node], str]  # DuckDB's json_deserialize_sql
 Path = tuple[str, ...]
 
 # where a thing stands in the text, and how it was spelled
 _SPELLING = frozenset({"alias", "query_location", "query_location_length", "is_operator"})
 # printed in any order
 _SETS = frozenset({"exclude_list", "qualified_exclude_list", "rename_list", "replace_list"})
+KNOWN = 5_000  # fragments remembered at most
 _NOWHERE = {"alias": "", "query_location": 2**64 - 1, "query_location_length": 0}
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """DuckDB's parser and printer, and the fragments that were parsed before."""
+
+    tree: Serialize
+    print: Deserialize
+    _known: dict[str, Node] = field(default_factory=dict, repr=False)
+
+    def expressions(self, texts: Sequence[str]) -> list[Node]:
+        """The texts as expressions; shared between callers: put them into a tree, never change them.
+
+        Raises QueryRefused where one is not an expression.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            shown = select_list(self._parsed("SELECT " + "\n, ".join(new)))
+            if len(shown) != len(new):
+                raise QueryRefused(f"this is not one expression each: {'; '.join(new)}")
+            if len(self._known) > KNOWN:
+                self._known.clear()
+            self._known.update(zip(new, shown, strict=True))
+        return [self._known[text] for text in texts]
+
+    def table(self, text: str) -> Node:
+        """The text as what stands in FROM; shared as expressions are."""
+        if f"FROM {text}" not in self._known:
+            tree = self._parsed(f"SELECT 1 FROM {text}")
+            self._known[f"FROM {text}"] = tree["statements"][0]["node"]["from_table"]
+        return self._known[f"FROM {text}"]
+
+    def text(self, tree: Node) -> str:
+        """The tree as SQL; raises QueryRefused where that SQL would be read in another way."""
+        text = self.print(tree)
+        if plain_form(self.tree(text)) != plain_form(tree):
+            raise QueryRefused("the query cannot be rewritten faithfully", hint="write it more plainly")
+        return text
+
+    def header(self, item: Node) -> str:
+        """The name DuckDB gives to a column of the result."""
+        if item["alias"]:
+            return str(item["alias"])
+        if item["class"] == "COLUMN_REF":
+            return str(item["column_names"][-1])
+        alone = self.tree("SELECT 1")
+        select_list(alone)[0] = item
+        return self.print(alone).removeprefix("SELECT ")
+
+    def _parsed(self, text: str) -> Node:
+        tree = self.tree(text)
+        if tree.get("error"):
+            raise QueryRefused(f"the query cannot be parsed: {tree.get('error_message', 'syntax error')}")
+        return tree
 
 
 def folded(name: str) -> str:

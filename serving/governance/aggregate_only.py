@@ -7,17 +7,13 @@ around the block, and its own HAVING, ORDER BY and LIMIT, sees that relation onl
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from serving.content.policy import AggregateRule
 from serving.errors import QueryRefused
 from serving.governance.aggregate_block import GROUPS, Block, Guard, Sum, read_block
-from serving.syntax import Node, plain_form, select_list, walk
-
-Serialize = Callable[[str], Node]  # DuckDB's json_serialize_sql
-Deserialize = Callable[[Node], str]  # DuckDB's json_deserialize_sql
+from serving.syntax import Deserialize, Node, Serialize, Syntax, plain_form, walk
 
 _SLOT = "sluice_slot"  # stands in a template for an expression of the question
 
@@ -37,7 +33,7 @@ def aggregate_only(
     the expressions that each mart's measures add up. Raises QueryRefused with the nearest
     allowed shape.
     """
-    engine = _Engine(serialize, deserialize)
+    engine = Syntax(serialize, deserialize)
     if tree.get("error"):
         raise QueryRefused(f"the query cannot be parsed: {tree.get('error_message', 'syntax error')}")
     try:
@@ -51,43 +47,13 @@ def aggregate_only(
         _keep_headers(statement, guards, engine)
         for (node, guard), block in zip(blocks, shapes, strict=True):
             _rewrite(node, block, guard, engine)
-        return engine.printed(statement)
+        return engine.text(statement)
     except RecursionError as error:
         raise QueryRefused("the query is nested too deeply", hint="split it with CTEs") from error
 
 
-@dataclass(frozen=True)
-class _Engine:
-    """DuckDB's parser and printer."""
-
-    tree: Serialize
-    text: Deserialize
-
-    def expressions(self, text: str) -> list[Any]:
-        """What a SELECT shows; nothing where the text is not SQL."""
-        tree = self.tree(text)
-        return [] if tree.get("error") else select_list(tree)
-
-    def header(self, item: Node) -> str:
-        """The name DuckDB gives to a column of the result."""
-        if item["alias"]:
-            return str(item["alias"])
-        if item["class"] == "COLUMN_REF":
-            return str(item["column_names"][-1])
-        alone = self.tree("SELECT 1")
-        select_list(alone)[0] = item
-        return self.text(alone).removeprefix("SELECT ")
-
-    def printed(self, tree: Node) -> str:
-        """The tree as SQL; refused where that SQL would be read in another way."""
-        text = self.text(tree)
-        if plain_form(self.tree(text)) != plain_form(tree):
-            raise QueryRefused("the query cannot be rewritten faithfully", hint="write it more plainly")
-        return text
-
-
 def _guard(
-    mart: str, rule: AggregateRule, columns: Sequence[str], measures: Sequence[str], engine: _Engine
+    mart: str, rule: AggregateRule, columns: Sequence[str], measures: Sequence[str], engine: Syntax
 ) -> Guard:
     if rule.of is not None and rule.of not in columns:
         raise QueryRefused(
@@ -95,7 +61,7 @@ def _guard(
             hint="ask the mart's owner",
         )
     added = [text for text in measures if not text.isidentifier()]  # a plain column is allowed anyway
-    forms = frozenset(plain_form(shown) for text in added for shown in engine.expressions(f"SELECT ({text})"))
+    forms = frozenset(map(plain_form, engine.expressions([f"({text})" for text in added])))
     return Guard(mart, rule, tuple(columns), forms)
 
 
@@ -134,7 +100,7 @@ def _check_names(node: Node, guards: Mapping[str, Guard]) -> None:
         raise QueryRefused("SHOW cannot be part of a query over aggregates", hint="ask for it alone")
 
 
-def _keep_headers(statement: Node, guards: Mapping[str, Guard], engine: _Engine) -> None:
+def _keep_headers(statement: Node, guards: Mapping[str, Guard], engine: Syntax) -> None:
     """Name the columns whose name is their own text, where that text is about to change."""
     for node in walk(statement):
         for item in node.get("select_list", ()):
@@ -142,7 +108,7 @@ def _keep_headers(statement: Node, guards: Mapping[str, Guard], engine: _Engine)
                 item["alias"] = engine.header(item)
 
 
-def _rewrite(node: dict[str, Any], block: Block, guard: Guard, engine: _Engine) -> None:
+def _rewrite(node: dict[str, Any], block: Block, guard: Guard, engine: Syntax) -> None:
     """Put the suppressed groups in the place of the block."""
     names = [guard.name(item) or engine.header(item) for item in node["select_list"]]
     slots: dict[str, Node] = {"": block.source}

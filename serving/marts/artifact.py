@@ -18,6 +18,7 @@ from sqlglot import exp
 from serving.content.model import Content, Mart, Source
 from serving.errors import BuildFailed
 from serving.marts.graph import Graph
+from serving.semantic.routes import Kept
 
 _READERS = {
     ".csv": "read_csv",
@@ -40,6 +41,7 @@ class MartFile:
     fingerprint: str
     rows: int
     columns: tuple[tuple[str, str], ...]  # name, DuckDB type
+    rollups: tuple[Kept, ...] = ()  # tables of the same file
 
 
 def quoted(name: str) -> str:
