@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from serving.semantic.routes import Route
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,6 +32,9 @@ class Receipt:
     rows: int
     truncated: bool  # the answer was cut at the row limit
     seconds: float
+    routes: tuple[Route, ...] = ()  # what each block of aggregation read: a rollup, or why none
+    approximate: tuple[str, ...] = ()  # columns that are estimates (≈)
+    cached: bool = False  # kept from an earlier run of the same question
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ audit -> plan (screen, both parsers, governed views) -> run
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
@@ -21,10 +21,12 @@ from serving.engine.failure import EngineFailure, SnapshotGone
 from serving.engine.lanes import Lane, Share
 from serving.engine.pool import Pool
 from serving.engine.process import Cancel, Parameters, Run
+from serving.engine.result_cache import ResultCache
 from serving.errors import QueryFailed, QueryRefused, QueryStopped, SluiceError
 from serving.identity import User
 from serving.log_files import LogFile
-from serving.planning import PARSE_SECONDS, QUEUE_SECONDS, Pinned, Plan, Planner
+from serving.plan import Asked, Pinned, Plan
+from serving.planning import PARSE_SECONDS, QUEUE_SECONDS, Planner
 from serving.spoken import spoken
 
 PINS = 5  # versions tried where files vanish between pinning and opening
@@ -35,7 +37,7 @@ SMALL = 300_000  # rows of all marts of a question below which nobody need guess
 class Question:
     """What somebody asks, through which surface, and how much it may cost."""
 
-    sql: str
+    asked: Asked
     user: User
     surface: str
     limits: Limits
@@ -51,8 +53,10 @@ class Door:
         audit: Audit,
         mask_key: str,
         log: Callable[[], Mapping[str, LogFile]] = dict,
+        cache_bytes: int = 0,
     ) -> None:
         self.pool, self.audit, self.mask_key = pool, audit, mask_key
+        self.cache = ResultCache(cache_bytes)
         self.planner = Planner(pool, mask_key, log)
         self._audited = audit_mart.AuditRows(audit)
         self._lanes: WeakKeyDictionary[Plan, Lane] = WeakKeyDictionary()
@@ -66,7 +70,9 @@ class Door:
         before a worker has opened them.
         """
         started = time.monotonic()
-        number = self.audit.begin(question.user.email, question.surface, question.sql, question.parameters)
+        number = self.audit.begin(
+            question.user.email, question.surface, question.asked.text, question.parameters
+        )
         facts = Facts()
         try:
             for _ in range(PINS):
@@ -74,10 +80,10 @@ class Door:
                 facts = Facts(version=pinned.version.number)
                 with suppress(SnapshotGone):
                     plan = self.planner.plan(
-                        question.sql, question.user, content, pinned, question.parameters
+                        question.asked, question.user, content, pinned, question.parameters
                     )
                     facts = _facts(plan)
-                    table = self._run(plan, question, cancel or Cancel())
+                    table, cached = self._answer(plan, question, cancel or Cancel())
                     break
             else:
                 raise QueryStopped("the marts changed too often meanwhile", hint="ask again")
@@ -88,10 +94,18 @@ class Door:
             )
             raise
         milliseconds = _since(started)
-        answer = _answer(plan, question.limits, table, number, milliseconds)
+        answer = _answer(plan, question.limits, table, cached, number, milliseconds)
         facts = replace(facts, rows=answer.receipt.rows, milliseconds=milliseconds)
         self.audit.end(number, "answered", facts)
         return answer
+
+    def _answer(self, plan: Plan, question: Question, cancel: Cancel) -> tuple[pa.Table, bool]:
+        """The answer, and whether it was kept from an earlier run."""
+        key = _key(plan, question)
+        if key is None:
+            return self._run(plan, question, cancel), False
+        seconds = question.limits.seconds
+        return self.cache.answer(key, lambda: self._run(plan, question, cancel), seconds, cancel.event.is_set)
 
     def _run(self, plan: Plan, question: Question, cancel: Cancel) -> pa.Table:
         """Run a checked question; the table has one row more than the limit where it was cut."""
@@ -164,13 +178,30 @@ def _since(started: float) -> float:
 def _facts(plan: Plan) -> Facts:
     return Facts(
         version=plan.pinned.version.number,
-        marts=tuple(view.mart for view in plan.views),
+        marts=plan.marts,
         columns=plan.columns,
         policies=tuple(text for view in plan.views for text in (*view.policies, *view.unsaid)),
     )
 
 
-def _answer(plan: Plan, limits: Limits, table: pa.Table, number: int, milliseconds: float) -> Answer:
+def _key(plan: Plan, question: Question) -> Hashable | None:
+    """What decides an answer, or None where it may be another the next time.
+
+    The files' names stand for what is in them; the pool's process stands for the engine's version.
+    """
+    if plan.volatile or plan.guests:
+        return None
+    limits, snapshot = question.limits, plan.pinned.snapshot
+    marts = {name.partition(":")[0] for view in plan.views for name in view.reads}
+    files = tuple(sorted(str(snapshot.paths[mart]) for mart in marts))
+    views = tuple((view.mart, view.body) for view in plan.views)
+    given = repr(question.parameters)  # texts in quotes, dates by name: equal only where the values are
+    return (plan.sql, views, files, snapshot.timezone, limits.rows, limits.bytes, given)
+
+
+def _answer(
+    plan: Plan, limits: Limits, table: pa.Table, cached: bool, number: int, milliseconds: float
+) -> Answer:
     truncated = limits.rows is not None and table.num_rows > limits.rows
     if truncated:
         table = table.slice(0, limits.rows)
@@ -184,6 +215,9 @@ def _answer(plan: Plan, limits: Limits, table: pa.Table, number: int, millisecon
         rows=table.num_rows,
         truncated=truncated,
         seconds=milliseconds / 1000,
+        routes=plan.routes,
+        approximate=plan.approximate,
+        cached=cached,
     )
     return Answer(table, receipt)
 

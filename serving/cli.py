@@ -100,13 +100,20 @@ def build(
                     "tests": result.tests,
                     "known_green": result.known_green,
                     "warnings": result.warnings,
+                    "rollups": {
+                        name: {kept.name: kept.rows for kept in file.rollups}
+                        for name, file in result.version.marts.items()
+                        if file.rollups
+                    },
                 }
             )
             return
-        for name in result.built:
-            print(f"built      {name:<32} {result.version.marts[name].rows:>12,} rows")
-        for name in result.unchanged:
-            print(f"unchanged  {name:<32} {result.version.marts[name].rows:>12,} rows")
+        for status, names in (("built", result.built), ("unchanged", result.unchanged)):
+            for name in names:
+                file = result.version.marts[name]
+                print(f"{status:<10} {name:<32} {file.rows:>12,} rows")
+                for kept in file.rollups:
+                    print(f"  rollup {kept.name}  {kept.rows:,} rows  ({name}: {file.rows:,})")
         known = f", {result.known_green} known to be green" if result.known_green else ""
         print(f"{result.tests} data tests green{known}")
         for warning in result.warnings:

@@ -1,11 +1,11 @@
-"""A question and who asks it -> a plan: the text that runs, and what each mart's name means in it.
+"""A question and who asks it -> a plan: the text that runs, and what each name means in it.
 
-screen -> DuckDB's own tree -> sqlglot's -> marts -> governed views
+screen -> DuckDB's own tree -> sqlglot's -> marts -> governed views -> measures -> rollups
 """
 
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from serving.engine.pool import Pool
 from serving.engine.process import Parameters, Run, Snapshot
 from serving.engine.wire import Message
 from serving.errors import QueryRefused, QueryStopped
-from serving.governance.access import View, governed_view, visible_marts
+from serving.governance.access import View, visible_marts
 from serving.governance.aggregate_only import aggregate_only
 from serving.governance.entitlements import LOOKUP_LIMIT, Built
 from serving.governance.names import parse_question, table_names
@@ -27,61 +27,24 @@ from serving.governance.screen import screen
 from serving.governance.tree import Reading, read_tree
 from serving.identity import User
 from serving.log_files import LogFile
-from serving.marts.artifact import MartFile
 from serving.marts.publish import Version
+from serving.plan import Asked, Pinned, Plan
+from serving.reader import Reader
+from serving.semantic.measure_call import expand_measures
+from serving.semantic.metrics import compile_metrics
+from serving.semantic.request import MetricRequest
+from serving.semantic.route_query import Routed, route_query
+from serving.semantic.routes import Route
 from serving.spoken import spoken
 from serving.sync_log_mart import SYNC_LOG
+from serving.syntax import Syntax
 
 PARSE_SECONDS = 5.0
 QUEUE_SECONDS = 30.0
-CACHED = 2_000  # readings of texts, views of rights, and plans, kept at most
+CACHED = 2_000  # readings of texts, and plans, kept at most
+READERS = 200  # what people with the same rights read of a version
+REMEMBERED = 20_000  # characters of a text whose reading is kept
 V = TypeVar("V")
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """A version, and its files under aliases that nobody can guess."""
-
-    version: Version
-    snapshot: Snapshot
-    log: Mapping[str, LogFile] = field(default_factory=dict)  # the sync log, where the question reads it
-
-    def rows(self, mart: str) -> int:
-        """How many rows the mart's file has; 0 for rows that come with the question."""
-        known: Mapping[str, MartFile | LogFile] = self.log if mart in self.log else self.version.marts
-        return known[mart].rows if mart in known else 0
-
-    def with_log(self, files: Mapping[str, LogFile]) -> "Pinned":
-        """The same version, and the sync log as those files have it; marts without one are empty."""
-        paths = {name: file.path for name, file in files.items()}
-        return replace(self, snapshot=self.snapshot.joined(paths, SYNC_LOG.keys() - paths.keys()), log=files)
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A question that may run: its text, and what each mart name in it means, over which files."""
-
-    sql: str
-    views: tuple[View, ...]
-    pinned: Pinned
-    columns: tuple[str, ...] = ()  # mart.column of everything that the text can mean
-
-    @property
-    def bodies(self) -> tuple[tuple[str, str], ...]:
-        """Each mart's name, and the body of its view over the files of the version."""
-        return tuple((view.mart, view.over(self.pinned.snapshot.aliases)) for view in self.views)
-
-    @property
-    def guests(self) -> tuple[tuple[str, str], ...]:
-        """(alias, mart) of what it reads and no file holds: those rows come with the question."""
-        snapshot = self.pinned.snapshot
-        read = dict.fromkeys(mart for view in self.views for mart in view.reads)
-        return tuple((snapshot.aliases[mart], mart) for mart in read if mart not in snapshot.paths)
-
-    @property
-    def secure(self) -> bool:
-        """Whether only SECURE VIEWs keep the rules safe."""
-        return any(view.secure for view in self.views)
 
 
 class Planner:
@@ -91,52 +54,98 @@ class Planner:
         self.pool, self.mask_key, self.log = pool, mask_key, log
         self._logged: dict[int, Pinned] = {}
         self._lock = threading.Lock()
-        self._readings: dict[str, Reading] = {}
-        self._views: dict[Hashable, tuple[Content, View]] = {}
+        self.syntax = Syntax(self._parsed, self._print, self._reprint)
+        self._readings: dict[tuple[str, bool], tuple[Message, Reading]] = {}
+        self._readers: dict[Hashable, tuple[Content, Reader]] = {}
         self._plans: dict[Hashable, tuple[Content, Plan]] = {}
         self._content: Content | None = None
 
-    def plan(self, sql: str, user: User, content: Content, pinned: Pinned, parameters: Parameters) -> Plan:
-        """Check the text and bind its names; raises QueryRefused."""
+    def plan(
+        self, asked: Asked, user: User, content: Content, pinned: Pinned, parameters: Parameters = None
+    ) -> Plan:
+        """Check what is asked and bind its names; raises QueryRefused."""
         self._see(content)
-        key = (sql, rights(user, content), _names_of(parameters))
+        key = (asked, rights(user, content), _names_of(parameters))
         known = self._plans.get(key)
         if known is not None and known[0] is content and self._holds(known[1], pinned):
             return known[1]
-        plan = self._plan(sql, user, content, pinned, parameters)
+        reader = self.reader(user, content, pinned)
+        if asked.request is None:
+            plan = self._plan(asked, reader, parameters)
+        else:
+            plan = self._plan_metrics(asked.request, asked, reader)
         _keep(self._plans, key, (content, plan))
         return plan
 
-    def view(self, mart: str, user: User, content: Content, pinned: Pinned) -> View:
-        """The user's view of a mart; raises QueryRefused where the policy does not fit the mart."""
+    def reader(self, user: User, content: Content, pinned: Pinned) -> Reader:
+        """What the user, and everybody with the same rights, reads of the version."""
         self._see(content)
-        key = (pinned.version.number, mart, rights(user, content))
-        known = self._views.get(key)
-        if known is None or known[0] is not content:
+        key = (pinned.version.number, rights(user, content))
+        known = self._readers.get(key)
+        if known is None or known[0] is not content or known[1].pinned is not pinned:
             lookup = _Lookup(self.pool, pinned.snapshot)
             built = built_columns(pinned.version)
-            known = (content, governed_view(content, mart, built, user, self.mask_key, lookup))
-            _keep(self._views, key, known)
+            known = (content, Reader(content, pinned, built, user, self.mask_key, lookup))
+            _keep(self._readers, key, known, READERS)
         return known[1]
 
     def _see(self, content: Content) -> None:
         """Forget what was made for content that was replaced."""
         if content is not self._content:
-            self._views, self._plans, self._content = {}, {}, content
+            self._readers, self._plans, self._content = {}, {}, content
 
-    def _plan(self, sql: str, user: User, content: Content, pinned: Pinned, parameters: Parameters) -> Plan:
-        text = screen(sql)
-        reading = self._reading(text)  # first: it bounds what the slower parser has to read
+    def _plan(self, asked: Asked, reader: Reader, parameters: Parameters) -> Plan:
+        """A text: checked as written, then its measures spelled out, then over rollups where these do."""
+        text = screen(asked.sql)
+        tree, reading = self._read(text)  # first: it bounds what the slower parser has to read
         if _names(text) != reading.tables:  # the two parsers see different tables: trust neither
             hint = "write it more plainly, names without quotes"
             raise NotAllowed(Reason.TWO_READINGS, "the query can be read in two ways", hint=hint)
         _check_parameters(reading, parameters)
-        marts = _marts(reading, content, pinned.version, user)
-        views = tuple(self.view(mart, user, content, pinned) for mart in marts)
-        pinned = self._logging(pinned, views)
+        marts = _marts(reading, reader.content, reader.pinned.version, reader.user)
+        views = tuple(map(reader.view, marts))
+        pinned = self._logging(reader.pinned, views)
+        approximate: tuple[str, ...] = ()
+        if "measure" in reading.functions:
+            expanded = expand_measures(tree, reader.model, self.syntax)
+            tree, approximate = dict(expanded.tree), expanded.approximate
+            text = self._printed(tree)
+            reading = read_tree(tree)
+        columns = tuple(_columns(reading, views))
+        routed = self._routed(tree, asked, reader, marts)
         if any(view.aggregate for view in views):
-            text = self._in_aggregates(text, views, content, pinned, parameters)
-        return Plan(text, views, pinned, tuple(_columns(reading, views)))
+            text = self._in_aggregates(text, views, reader.content, pinned, parameters)
+        elif any(route.rollup for route in routed.routes):
+            text = self._printed(routed.tree)
+            views = self._bound(read_tree(routed.tree, ours=True), routed.routes, reader)
+        return Plan(text, views, pinned, columns, routed.routes, approximate, reading.volatile)
+
+    def _routed(self, tree: Message, asked: Asked, reader: Reader, marts: Collection[str]) -> Routed:
+        if not any(reader.content.marts[mart].rollups for mart in marts):
+            return Routed(tree, ())
+        return route_query(tree, reader.model, reader.sourcer(asked.rollups), self.syntax)
+
+    def _plan_metrics(self, request: MetricRequest, asked: Asked, reader: Reader) -> Plan:
+        """Metrics: compiled, then the text is read again by the engine, which must see what was meant."""
+        sourcer = reader.sourcer(asked.rollups)
+        compiled = compile_metrics(reader.model, request, dict(asked.ranges), sourcer)
+        text = screen(compiled.sql)
+        _, reading = self._read(text, ours=True)
+        if reading.tables - reading.ctes != compiled.reads:
+            hint = "an expression in the mart's YAML reads another table: `python -m serving check`"
+            raise NotAllowed(Reason.TWO_READINGS, "the metrics read more than they say", hint=hint)
+        views = self._bound(reading, compiled.routes, reader)
+        pinned = self._logging(reader.pinned, views)
+        columns = tuple(_columns(reading, views))
+        if any(view.aggregate for view in views):
+            text = self._in_aggregates(text, views, reader.content, pinned, None)
+        return Plan(text, views, pinned, columns, compiled.routes, compiled.approximate, reading.volatile)
+
+    def _bound(self, reading: Reading, routes: Collection[Route], reader: Reader) -> tuple[View, ...]:
+        """The view behind every name that a text of ours reads."""
+        rollups = {f"{route.mart}:{route.rollup}" for route in routes if route.rollup}
+        names = sorted(reading.tables - reading.ctes)
+        return tuple(reader.rollup(name) if name in rollups else reader.view(name) for name in names)
 
     def _holds(self, plan: Plan, pinned: Pinned) -> bool:
         return plan.pinned is self._logging(pinned, plan.views)
@@ -158,23 +167,17 @@ class Planner:
     ) -> str:
         """The text as it may run over marts that answer in aggregates only."""
 
-        def parsed(given: str) -> Message:
-            return self.pool.parse(given, PARSE_SECONDS, QUEUE_SECONDS)
-
-        def printed(tree: Mapping[str, Any]) -> str:
-            return self.pool.print(dict(tree), PARSE_SECONDS, QUEUE_SECONDS)
-
         try:
             plan = Plan(text, views, pinned)
             nothing = {guest: BUILT_IN[guest[1]].schema.empty_table() for guest in plan.guests}
             run = Run(text, plan.bodies, None, None, parameters=parameters, tables=nothing)
             self._bind(run, pinned)
             return aggregate_only(
-                parsed(text),
+                self._parsed(text),
                 {view.mart: view.aggregate for view in views if view.aggregate is not None},
                 {view.mart: view.columns for view in views},
-                parsed,
-                printed,
+                self._parsed,
+                self._print,
                 {view.mart: _measured(content.marts[view.mart]) for view in views},
             )
         except EngineFailure as failure:
@@ -189,16 +192,33 @@ class Planner:
             if failure.kind == "bind":
                 raise
 
-    def _reading(self, text: str) -> Reading:
-        if (known := self._readings.get(text)) is not None:
+    def _read(self, text: str, *, ours: bool = False) -> tuple[Message, Reading]:
+        """DuckDB's tree of the text, and what it names; both may be known already."""
+        if (known := self._readings.get((text, ours))) is not None:
             return known
         try:
-            tree = self.pool.parse(text, PARSE_SECONDS, QUEUE_SECONDS)
+            tree = self._parsed(text)
         except EngineFailure as failure:
             raise spoken(failure, PARSE_SECONDS, secrets=(), cancelled=False) from failure
-        reading = read_tree(tree)
-        _keep(self._readings, text, reading)
-        return reading
+        found = (tree, read_tree(tree, ours=ours))
+        if len(text) < REMEMBERED:
+            _keep(self._readings, (text, ours), found)
+        return found
+
+    def _parsed(self, text: str) -> Message:
+        return self.pool.parse(text, PARSE_SECONDS, QUEUE_SECONDS)
+
+    def _print(self, tree: Mapping[str, Any]) -> str:
+        return self.pool.print(dict(tree), PARSE_SECONDS, QUEUE_SECONDS)
+
+    def _reprint(self, tree: Mapping[str, Any]) -> tuple[str, Message]:
+        return self.pool.reprint(dict(tree), PARSE_SECONDS, QUEUE_SECONDS)
+
+    def _printed(self, tree: Mapping[str, Any]) -> str:
+        try:
+            return self.syntax.text(tree)
+        except EngineFailure as failure:
+            raise spoken(failure, PARSE_SECONDS, secrets=(), cancelled=False) from failure
 
 
 def built_columns(version: Version) -> Built:
@@ -215,8 +235,8 @@ def rights(user: User, content: Content) -> Hashable:
     return (user.roles, attributes, user.email if personal else None)
 
 
-def _keep(kept: dict[Hashable, V] | dict[str, V] | dict[int, V], key: Any, value: V) -> None:
-    if len(kept) >= CACHED:
+def _keep(kept: dict[Any, V], key: Hashable, value: V, most: int = CACHED) -> None:
+    if len(kept) >= most:
         kept.clear()
     kept[key] = value
 

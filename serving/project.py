@@ -3,9 +3,11 @@
 import os
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
+from datetime import date, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from serving import audit_mart, log_files
 from serving.answer import Answer, Limits
@@ -29,11 +31,16 @@ from serving.marts.build import BuildResult, Report, build, silent
 from serving.marts.data_tests import test_problems
 from serving.marts.graph import Graph, mart_graph
 from serving.marts.publish import Version
-from serving.planning import Pinned, Plan, built_columns
+from serving.plan import Asked, Pinned, Plan
+from serving.planning import built_columns, rights
 from serving.rights import published
 from serving.rights.grants import everybody
 from serving.rights.table import access_table
 from serving.semantic.check import semantic_problems
+from serving.semantic.model import Model
+from serving.semantic.request import MetricRequest
+from serving.semantic.spans import newest_columns, newest_sql, span_ranges
+from serving.semantic.type_check import built_problems
 from serving.store import Store, utc_now
 
 KNOWN = 10_000  # people remembered at most
@@ -71,7 +78,10 @@ class Project:
         self.audit = Audit(var / "audit.sqlite")
         self.marts_folder = var / "marts"
         self._pool = Pool()
-        self._door = Door(self._pool, self.audit, _mask_key(var), self._log)
+        most = self.content.project.cache_megabytes * 1_000_000
+        self._door = Door(self._pool, self.audit, _mask_key(var), self._log, most)
+        self._newest_of = self.content
+        self._newest_days: dict[Hashable, date | None] = {}
         self._pinned: dict[int, Pinned] = {}
         self._known: tuple[Policy, dict[str, User]] = (self.content.policy, {})  # people found so far
         self._lock, self._reading = threading.Lock(), threading.Lock()
@@ -142,39 +152,59 @@ class Project:
 
     def ask(
         self,
-        sql: str,
+        sql: str | None = None,
         *,
+        metrics: MetricRequest | None = None,
         user: User | str,
         surface: str = "python",
         limits: Limits | None = None,
         as_of: int | None = None,
         cancel: Cancel | None = None,
         parameters: Parameters = None,
+        rollups: bool = True,
     ) -> Answer:
-        """The governed answer to `sql` for `user` (or their e-mail).
+        """The governed answer to `sql`, or to a request for `metrics`, for `user` (or their e-mail).
 
         `limits` default to the policy's for the user; `as_of` asks a kept version instead of
-        the current one; `parameters` are the values of `?` (a list) or of `$name` (a mapping).
+        the current one; `parameters` are the values of `?` (a list) or of `$name` (a mapping);
+        `rollups=False` reads the marts themselves, which gives the same values.
         Raises QueryRefused, QueryFailed, QueryStopped, UnknownUser, NotPublished.
         """
         who = self.user(user) if isinstance(user, str) else user
-        question = Question(sql, who, surface, limits or limits_for(self.content, who), parameters)
+        asked = self._asked(sql, metrics, who, surface, as_of, rollups)
+        question = Question(asked, who, surface, limits or limits_for(self.content, who), parameters)
         return self._door.ask(question, self.content, lambda: self._pin(as_of), cancel)
 
     def explain(
-        self, sql: str, *, user: User | str, as_of: int | None = None, parameters: Parameters = None
+        self,
+        sql: str | None = None,
+        *,
+        metrics: MetricRequest | None = None,
+        user: User | str,
+        as_of: int | None = None,
+        parameters: Parameters = None,
+        rollups: bool = True,
     ) -> Plan:
         """What the question means for the user, without running it; raises QueryRefused."""
         who = self.user(user) if isinstance(user, str) else user
-        return self._door.planner.plan(sql, who, self.content, self._pin(as_of), parameters)
+        asked = self._asked(sql, metrics, who, "explain", as_of, rollups)
+        return self._door.planner.plan(asked, who, self.content, self._pin(as_of), parameters)
+
+    def model(self, user: User) -> Model:
+        """The definitions, over what the user may read of the version that serves."""
+        return self._door.planner.reader(user, self.content, self._pin(None)).model
 
     def weigh(self, plan: Plan, parameters: Parameters = None) -> str:
         """`light` or `heavy`: the lane that a question would run in, by a coarse guess."""
         return self._door.lane(plan, Run(plan.sql, plan.bodies, None, None, plan.secure, parameters))
 
+    def forget_answers(self) -> None:
+        """Drop every kept answer, so that the next questions run."""
+        self._door.cache.clear()
+
     def view(self, mart: str, user: User) -> View:
         """What the mart's name means for the user; raises QueryRefused where the policy does not fit it."""
-        return self._door.planner.view(mart, user, self.content, self._pin(None))
+        return self._door.planner.reader(user, self.content, self._pin(None)).view(mart)
 
     def warm(self) -> None:
         """Start workers in the background for the questions to come."""
@@ -188,12 +218,51 @@ class Project:
         self.audit.close()
 
     def _check_types(self, files: Mapping[str, MartFile]) -> list[Problem]:
-        return type_problems(self.content, {name: dict(file.columns) for name, file in files.items()})
+        columns = {name: dict(file.columns) for name, file in files.items()}
+        return [*type_problems(self.content, columns), *built_problems(self.content, columns)]
 
     def _record_access(self, version: Version) -> None:
         """Who sees what from now on; the policy may have changed where no mart did."""
         table = access_table(self.content, built_columns(version), everybody(self.content))
         published.record(self.store, version.number, table, utc_now())
+
+    def _asked(
+        self,
+        sql: str | None,
+        metrics: MetricRequest | None,
+        user: User,
+        surface: str,
+        as_of: int | None,
+        rollups: bool,
+    ) -> Asked:
+        if (sql is None) == (metrics is None):
+            raise TypeError("ask either sql or metrics")
+        if metrics is None:
+            return Asked(sql=sql or "", rollups=rollups)
+        if not metrics.spans:
+            return Asked(request=metrics, rollups=rollups)
+        pinned = self._pin(as_of)
+        model = self._door.planner.reader(user, self.content, pinned).model
+        newest = {
+            column: self._newest(*column, user, surface, as_of) for column in newest_columns(model, metrics)
+        }
+        return Asked(
+            request=metrics, ranges=span_ranges(model, metrics, newest, self._today()), rollups=rollups
+        )
+
+    def _newest(self, mart: str, column: str, user: User, surface: str, as_of: int | None) -> date | None:
+        """The last day with data that the user may see: ranges in words end there, not today."""
+        key = (self._pin(as_of).version.number, rights(user, self.content), mart, column)
+        if self._newest_of is not self.content or len(self._newest_days) > KNOWN:
+            self._newest_of, self._newest_days = self.content, {}
+        if key not in self._newest_days:
+            table = self.ask(newest_sql(mart, column), user=user, surface=surface, as_of=as_of).table
+            self._newest_days[key] = next(iter(table.column(0).to_pylist()), None)
+        return self._newest_days[key]
+
+    def _today(self) -> date:
+        """The day in the project's time zone."""
+        return datetime.now(ZoneInfo(self.content.project.timezone)).date()
 
     def _log(self) -> Mapping[str, LogFile]:
         """The sync log's files as of now."""

@@ -26,6 +26,7 @@ class Syntax:
 
     tree: Serialize
     print: Deserialize
+    reprint: Callable[[Node], tuple[str, Node]] | None = None  # both, where one trip does it
     _known: dict[str, Node] = field(default_factory=dict, repr=False)
 
     def expressions(self, texts: Sequence[str]) -> list[Node]:
@@ -52,8 +53,8 @@ class Syntax:
 
     def text(self, tree: Node) -> str:
         """The tree as SQL; raises QueryRefused where that SQL would be read in another way."""
-        text = self.print(tree)
-        if plain_form(self.tree(text)) != plain_form(tree):
+        text, again = self.reprint(tree) if self.reprint else self._reprinted(tree)
+        if plain_form(again) != plain_form(tree):
             raise QueryRefused("the query cannot be rewritten faithfully", hint="write it more plainly")
         return text
 
@@ -67,6 +68,10 @@ class Syntax:
         select_list(alone)[0] = item
         return self.print(alone).removeprefix("SELECT ")
 
+    def _reprinted(self, tree: Node) -> tuple[str, Node]:
+        text = self.print(tree)
+        return text, self.tree(text)
+
     def _parsed(self, text: str) -> Node:
         tree = self.tree(text)
         if tree.get("error"):
@@ -76,6 +81,8 @@ class Syntax:
 
 def folded(name: str) -> str:
     """A name as DuckDB compares it: only A-Z are the same as a-z."""
+    if name.isascii():
+        return name.lower()
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
@@ -95,6 +102,8 @@ def plain_form(node: Node, path: Callable[[Node], Path | None] = written_path) -
             return [plain(part) for part in value]
         if not isinstance(value, Mapping):
             return value
+        if (values := _values(value)) is not None:
+            return plain(values)
         if value.get("class") == "COLUMN_REF":
             return {"column": path(value) or written_path(value)}
         kept = {key: plain(part) for key, part in value.items() if key not in _SPELLING}
@@ -102,9 +111,28 @@ def plain_form(node: Node, path: Callable[[Node], Path | None] = written_path) -
         if "function_name" in kept:
             kept["function_name"] = kept["function_name"].lower()
             del kept["qualified_name"]  # the same name again
+        if "type_name" in kept:
+            kept["type_name"] = kept["type_name"].lower()
+            kept.pop("qualified_name", None)
         return kept
 
     return json.dumps(plain(node), sort_keys=True)
+
+
+def _values(node: Node) -> Node | None:
+    """The VALUES that a subquery passes on as they are: the printer wraps them into one more each time."""
+    if node.get("type") != "SUBQUERY" or "class" in node or node["column_name_alias"] or node["sample"]:
+        return None
+    inner = node["subquery"]["node"]
+    if inner["type"] != "SELECT_NODE":
+        return None
+    parts = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
+    if any(inner[part] for part in parts) or inner["cte_map"]["map"] or inner["group_sets"]:
+        return None
+    if len(inner["select_list"]) != 1 or not is_plain_star(inner["select_list"][0]):
+        return None
+    source: Node = inner["from_table"]
+    return source if source["type"] == "EXPRESSION_LIST" else _values(source)
 
 
 def walk(root: Any) -> Iterator[dict[str, Any]]:

@@ -57,16 +57,11 @@ def _dashboards(content: Content) -> Iterator[Problem]:
     for board in content.dashboards.values():
         for index, tile in enumerate(board.tiles):
             path = ("tiles", index, "metrics")
-            line = board._where.line(*path)
             for metric in tile.metrics:
                 mart, _, measure = metric.partition(".")
                 yield from unknown(board, path, "visible mart", [mart], shown)
                 if mart in shown:
                     yield from unknown(board, path, f"measure of {mart}", [measure], shown[mart].measures)
-            if len({metric.partition(".")[0] for metric in tile.metrics}) > 1:
-                yield Problem(
-                    board._where.file, line, "a tile's metrics come from one mart", "split the tile"
-                )
 
 
 def _destinations(content: Content) -> Iterator[Problem]:

@@ -49,7 +49,7 @@ def open_locked(
     connection = duckdb.connect(":memory:")
     connection.execute(f"SET memory_limit = '{int(memory_mb)}MB'")
     connection.execute(f"SET threads = {int(threads)}")
-    connection.execute("SET TimeZone = ?", [timezone])
+    connection.execute("SET GLOBAL TimeZone = ?", [timezone])  # a cursor has its own of plain SET
     for path, alias in files:
         escaped = path.replace("'", "''")
         connection.execute(f"ATTACH '{escaped}' AS \"{alias}\" (READ_ONLY)")

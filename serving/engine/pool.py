@@ -61,6 +61,12 @@ class Pool:
             self._nothing, lambda worker, _: worker.print(tree, seconds), lane="check", wait=wait
         )
 
+    def reprint(self, tree: Message, seconds: float, wait: float) -> tuple[str, Message]:
+        """DuckDB's own text of the tree, and the tree that it reads there."""
+        return self.call(
+            self._nothing, lambda worker, _: worker.reprint(tree, seconds), lane="check", wait=wait
+        )
+
     def plan(self, snapshot: Snapshot, run: Run, seconds: float, wait: float) -> Estimate:
         """What the engine guesses about a run."""
         return self.call(snapshot, lambda worker, _: worker.plan(run, seconds), wait=wait)

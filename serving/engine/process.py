@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import select
 import socket
 import subprocess
 import sys
@@ -135,6 +136,8 @@ class WorkerProcess:
                 env={},  # tokens of destinations live in the environment; workers need none of it
             )
         self.pipe: Connection[Any, Any] = Connection(ours.detach())
+        self._ready = select.poll()  # kept: Connection.poll makes a new one each time
+        self._ready.register(self.pipe.fileno(), select.POLLIN)
         opening: Message = {
             "op": "open",
             "files": [[str(path.resolve()), snapshot.aliases[mart]] for mart, path in snapshot.paths.items()],
@@ -164,17 +167,19 @@ class WorkerProcess:
 
     def parse(self, sql: str, seconds: float) -> Message:
         """DuckDB's own syntax tree of the text."""
-        answer, _ = self._exchange({"op": "parse", "text": sql}, Watch(seconds))
-        try:
-            tree: Message = json.loads(answer["text"])
-        except RecursionError as error:
-            raise EngineFailure("bind", "the query is nested too deeply") from error
-        return tree
+        _, body = self._exchange({"op": "parse", "text": sql}, Watch(seconds))
+        return _tree(body)
 
     def print(self, tree: Message, seconds: float) -> str:
         """DuckDB's own text of the tree."""
-        answer, _ = self._exchange({"op": "print", "text": json.dumps(tree)}, Watch(seconds))
-        return str(answer["text"])
+        _, body = self._exchange({"op": "print", "text": json.dumps(tree)}, Watch(seconds))
+        return body.decode()
+
+    def reprint(self, tree: Message, seconds: float) -> tuple[str, Message]:
+        """DuckDB's own text of the tree, and the tree that it reads there."""
+        _, body = self._exchange({"op": "reprint", "text": json.dumps(tree)}, Watch(seconds))
+        again, _, text = body.partition(b"\n")
+        return text.decode(), _tree(again)
 
     def plan(self, run: Run, seconds: float) -> Estimate:
         """What the engine guesses about a run."""
@@ -222,7 +227,7 @@ class WorkerProcess:
         """The next frame; interrupts the question when its time is up, kills the worker after the grace."""
         try:
             while True:
-                ready = self.pipe.poll(_LOOK)
+                ready = self._ready.poll(_LOOK * 1000)
                 if watch.over():  # said again and again: what is not running yet hears no interrupt
                     watch.interrupted = watch.interrupted or time.monotonic()
                     send(self.pipe, {"op": "cancel", "number": self._number})
@@ -243,6 +248,14 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
         self.pipe.close()
+
+
+def _tree(text: bytes) -> Message:
+    try:
+        tree: Message = json.loads(text)
+    except RecursionError as error:
+        raise EngineFailure("bind", "the query is nested too deeply") from error
+    return tree
 
 
 def _aliases(marts: Iterable[str]) -> dict[str, str]:

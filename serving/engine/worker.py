@@ -28,6 +28,9 @@ FRAME_BYTES = 1_000_000
 _SYNTAX = {  # a text as DuckDB's own tree, and back
     "parse": "SELECT json_serialize_sql(?::VARCHAR)",
     "print": "SELECT json_deserialize_sql(?::JSON)",
+    "reprint": (  # the text, and the tree that it is read as
+        "SELECT json_serialize_sql(text), text FROM (SELECT json_deserialize_sql(?::JSON) AS text)"
+    ),
 }
 _BIND = (
     duckdb.ParserException,
@@ -109,7 +112,7 @@ class _Worker:
                 if message["op"] in _SYNTAX:
                     self.running = (message["number"], self.plain)
                     found = self.plain.execute(_SYNTAX[message["op"]], [message["text"]]).fetchall()
-                    send(self.pipe, {"ok": True, "text": found[0][0]})
+                    self.pipe.send_bytes("\n".join(('{"ok": true}', *found[0])).encode())
                 else:
                     session = self.sessions.get(message)
                     self.running = (message["number"], session.cursor)

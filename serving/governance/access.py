@@ -29,13 +29,19 @@ class View:
     unsaid: tuple[str, ...] = ()  # for the audit only: hidden columns, and why a rule hides everything
     secure: bool = False  # a row rule holds a subquery: only the engine's SECURE VIEW keeps it safe
     aggregate: AggregateRule | None = None  # answers in aggregates only
-    reads: tuple[str, ...] = ()  # the marts whose tables the body reads: its own, then entitlements
+    reads: tuple[str, ...] = ()  # the tables that the body reads: its own, then those of entitlements
+    where: str = ""  # the row rules as one condition on the mart's own table; empty: none
+    compares: tuple[str, ...] = ()  # the mart's columns that this condition compares
 
     def over(self, aliases: Mapping[str, str]) -> str:
-        """The body over the marts' own tables; `aliases` are the databases they stand in, by mart."""
+        """The body over the marts' own tables; `aliases` are the databases they stand in, by mart.
+
+        A rollup (`mart:rollup`) stands in its mart's.
+        """
         body = self.body
-        for mart in self.reads:
-            body = body.replace(f'"{BASE}"."{mart}"', f'"{aliases[mart]}"."{mart}"')
+        for table in self.reads:
+            alias = aliases[table.partition(":")[0]]
+            body = body.replace(f'"{BASE}"."{table}"', f'"{alias}"."{table}"')
         return body
 
 
@@ -88,6 +94,7 @@ def governed_view(
     applied = [rule for rule in content.policy.rows if rule.mart == mart and not _exempt(rule, user)]
     bound = [rules.bound(rule) for rule in applied]
     kept = [each.predicate for each in bound]
+    where = " AND ".join(f"({each.sql('duckdb', comments=False)})" for each in kept)
     columns = [_column(mart, name, types[name], masks, mask_key) for name in seen]
     body = exp.select(*(_within(column, types[column.alias_or_name], kept) for column in columns))
     body = body.from_(raw_table(mart)).where(*kept)
@@ -113,6 +120,8 @@ def governed_view(
         secure=any(True for _ in body.find_all(exp.Subquery)),
         aggregate=aggregate,
         reads=(mart, *lists),
+        where=where,
+        compares=tuple(dict.fromkeys(name for predicate in kept for name in _compared(predicate))),
     )
 
 
@@ -169,6 +178,13 @@ def _within(column: exp.Expr, kind: str, kept: list[exp.Expr]) -> exp.Expr:
         return column
     case = exp.Case().when(exp.and_(*kept), column.unalias().copy())
     return exp.alias_(case, column.alias_or_name, quoted=True)
+
+
+def _compared(predicate: exp.Expr) -> Iterator[str]:
+    """The mart's own columns in a bound rule; those in a subquery are an entitlement's."""
+    for node in predicate.walk(prune=lambda each: isinstance(each, exp.Subquery)):
+        if isinstance(node, exp.Column):
+            yield node.name
 
 
 def _exempt(rule: RowRule, user: User) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serving.governance.refusal import NotAllowed, Reason
-from serving.governance.vocabulary import FUNCTIONS, REFUSED, SCHEMAS, TABLE_FUNCTIONS
+from serving.governance.vocabulary import FUNCTIONS, REFUSED, SCHEMAS, STATE_FUNCTIONS, TABLE_FUNCTIONS
 
 Node = Mapping[str, Any]
 MAX_ROWS_GENERATED = 10_000_000
@@ -29,14 +29,19 @@ _ARGUMENTS_MATTER = _BY_NAME | _SIZES.keys() | {"format", "generate_series", "pr
 _WIDTH = re.compile(r"\d{7,}")
 
 
-def check_function(node: Node) -> str:
-    """The function's name in lower case; raises NotAllowed if nobody may call it (so)."""
+def check_function(node: Node, *, ours: bool = False) -> str:
+    """The function's name in lower case; raises NotAllowed if nobody may call it (so).
+
+    `ours`: Sluice wrote the call, which may handle aggregate states.
+    """
     name: str = node["function_name"].lower()
+    if ours and name in STATE_FUNCTIONS:
+        return name
     if name not in FUNCTIONS and name not in TABLE_FUNCTIONS:
         raise _not_allowed(name)
     if node["schema"] or node["catalog"] or len(node["qualified_name"]["path"]) != 1:
         _check_method(name, node)
-    if node.get("export_state"):
+    if node.get("export_state") and not ours:
         raise NotAllowed(Reason.CONSTRUCT, "EXPORT_STATE is not allowed in a query")
     if name in _ARGUMENTS_MATTER:
         _check_arguments(name, node)

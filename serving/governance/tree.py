@@ -11,7 +11,16 @@ from typing import Any
 
 from serving.governance.functions import check_function, qualifier
 from serving.governance.refusal import NotAllowed, Reason
-from serving.governance.vocabulary import EXPRESSIONS, KEYS, NODES, REFUSED, TABLE_FUNCTIONS, TYPES
+from serving.governance.vocabulary import (
+    CLOCKS,
+    EXPRESSIONS,
+    KEYS,
+    NODES,
+    REFUSED,
+    TABLE_FUNCTIONS,
+    TYPES,
+    VOLATILE,
+)
 
 Node = Mapping[str, Any]
 MAX_NODES = 50_000
@@ -36,17 +45,27 @@ class Reading:
     every_column: bool = False  # `*`, COLUMNS(…) or a whole row: any column may be meant
     parameters: frozenset[str] = frozenset()  # `?` and `$1` are "1", `$name` is "name"
     shows_tables: bool = False  # SHOW TABLES: lists the marts of whoever asks
+    samples: bool = False  # takes rows by chance
+
+    @property
+    def volatile(self) -> bool:
+        """Whether the same question over the same rows may have another answer."""
+        words = not VOLATILE.isdisjoint(self.functions) or not CLOCKS.isdisjoint(self.columns)
+        return self.samples or words
 
 
-def read_tree(serialized: Node) -> Reading:
-    """Walk the answer of `json_serialize_sql`; raises NotAllowed at the first unknown thing."""
+def read_tree(serialized: Node, *, ours: bool = False) -> Reading:
+    """Walk the answer of `json_serialize_sql`; raises NotAllowed at the first unknown thing.
+
+    `ours`: the text was made by Sluice, and may put together the aggregate states that rollups keep.
+    """
     if serialized.get("error"):
         raise _unreadable(serialized)
     statements = serialized["statements"]
     if len(statements) != 1:
         problem = f"{len(statements)} statements were given; one is allowed"
         raise NotAllowed(Reason.STATEMENT, problem, hint="ask them one by one")
-    walk = _Walk()
+    walk = _Walk(ours)
     walk.visit(statements[0])
     return walk.reading()
 
@@ -63,7 +82,8 @@ def _unreadable(serialized: Node) -> NotAllowed:
 class _Walk:
     """One pass over the tree; collects names, and refuses."""
 
-    def __init__(self) -> None:
+    def __init__(self, ours: bool = False) -> None:
+        self.ours = ours
         self.tables: set[str] = set()
         self.ctes: set[str] = set()
         self.functions: set[str] = set()
@@ -71,7 +91,7 @@ class _Walk:
         self.parameters: set[str] = set()
         self.alone: set[str] = set()  # last parts of column names: one may name a whole row
         self.rows: set[str] = set()  # names and aliases that whole rows may be called by
-        self.every_column = self.shows_tables = False
+        self.every_column = self.shows_tables = self.samples = False
         self.arms = self.joins = self.with_queries = 0
 
     def reading(self) -> Reading:
@@ -84,6 +104,7 @@ class _Walk:
             self.every_column or whole_row,
             frozenset(self.parameters),
             self.shows_tables,
+            self.samples,
         )
 
     def visit(self, root: Node) -> None:
@@ -112,6 +133,8 @@ class _Walk:
                 raise _not_known(kind)
             if type(kind) is str and (visitor := visitors.get(kind)) is not None:
                 visitor(self, item)
+            if item.get("sample") is not None:
+                self.samples = True
             for child in item.values():
                 if child and (type(child) is dict or type(child) is list):
                     push(child)
@@ -165,7 +188,7 @@ class _Walk:
         self.every_column = True
 
     def function(self, node: Node) -> None:
-        self.functions.add(check_function(node))
+        self.functions.add(check_function(node, ours=self.ours))
         if receiver := qualifier(node):  # `name.lower()`: a column and its method
             self.columns.update(receiver)
             self.alone.add(receiver[-1])

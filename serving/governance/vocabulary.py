@@ -67,6 +67,19 @@ TABLE_FUNCTIONS = frozenset(
 SCHEMAS = frozenset("information_schema main memory pg_catalog system temp".split())
 
 
+# functions that put together what rollups keep of an aggregate; people cannot call them
+STATE_FUNCTIONS = frozenset({"combine_aggr", "finalize"})
+
+# functions, and names without brackets, whose value is another at another moment
+VOLATILE = frozenset(
+    """
+    age current_date current_localtime current_localtimestamp gen_random_uuid get_current_time
+    get_current_timestamp now random setseed today transaction_timestamp uuid uuidv4 uuidv7
+    """.split()
+)
+CLOCKS = frozenset("current_date current_time current_timestamp localtime localtimestamp".split())
+
+
 def _lines(name: str) -> list[str]:
     text = files("serving.governance").joinpath(name).read_text("utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -1,7 +1,7 @@
 """Marts as files: how one is named, made and opened.
 
-A mart's file is named by a fingerprint of everything that went into it, so that a file
-that exists never needs to be made again and is never written to.
+A mart's file is named by a fingerprint of everything that went into its rows, and by what its rollups
+keep, so that a file that exists never needs to be made again and is never written to.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from sqlglot import exp
 
 from serving.content.model import Content, Mart, Source
 from serving.errors import BuildFailed
+from serving.marts.declared import UNPUBLISHED, declared_rollups, rollups_digest
 from serving.marts.graph import Graph
+from serving.marts.rollups import make_rollups, read_rollups
 from serving.semantic.routes import Kept
 
 _READERS = {
@@ -30,11 +32,15 @@ _READERS = {
     ".ndjson": "read_json",
 }
 _DATABASES = (".duckdb", ".db", ".ddb")
+DRAFT = ".draft-"  # the start of the name of a file that is not done yet
 
 
 @dataclass(frozen=True)
 class MartFile:
-    """One built mart: an immutable DuckDB file that holds one table of the mart's name."""
+    """One built mart: an immutable DuckDB file that holds one table of the mart's name, and its rollups.
+
+    The fingerprint is that of the mart's rows: rollups do not change it.
+    """
 
     mart: str
     path: Path
@@ -80,9 +86,9 @@ def source_fingerprint(source: Source) -> str:
 
 
 def mart_fingerprint(mart: Mart, content: Content, graph: Graph, inputs: Mapping[str, str]) -> str:
-    """Changes whenever the mart's rows may: its SQL, its inputs, its settings, the engine."""
+    """Changes whenever the mart's rows may: its SQL, inputs and settings, the time zone, the engine."""
     reads = graph.reads[mart.name]
-    parts = [mart.sql, duckdb.__version__]
+    parts = [mart.sql, duckdb.__version__, content.project.timezone]
     parts += [f"{name}={inputs[name]}" for name in reads.inputs]
     parts += [f"{name}={content.project.settings[name]!r}" for name in reads.settings]
     if reads.volatile:
@@ -90,12 +96,38 @@ def mart_fingerprint(mart: Mart, content: Content, graph: Graph, inputs: Mapping
     return hashlib.blake2b("\0".join(parts).encode()).hexdigest()[:16]
 
 
+def mart_path(folder: Path, mart: Mart, fingerprint: str, week_starts: str) -> Path:
+    """The file of a mart with these rows and its rollups as they are declared now."""
+    digest = rollups_digest(declared_rollups(mart, week_starts))
+    return folder / f"{mart.name}-{fingerprint}{digest and f'-{digest}'}.duckdb"
+
+
+def same_rows(folder: Path, mart: str, fingerprint: str) -> Path | None:
+    """A file that holds these rows of the mart, with whatever rollups."""
+    digest = "[0-9a-f]" * 12
+    bare = folder / f"{mart}-{fingerprint}.duckdb"
+    return bare if bare.exists() else next(folder.glob(f"{mart}-{fingerprint}-{digest}.duckdb"), None)
+
+
+@contextmanager
+def writing(content: Content, target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that writes `target`, in the project's time zone."""
+    with duckdb.connect(str(target), config={"temp_directory": str(target.parent / "spill")}) as connection:
+        zone = content.project.timezone
+        try:
+            connection.execute(f"SET TimeZone = {literal(zone)}")
+        except duckdb.Error as error:
+            words = f"{content.project.at('timezone')}: there is no time zone {zone!r}"
+            raise BuildFailed(words, hint="write it as in Europe/Berlin, or UTC") from error
+        yield connection
+
+
 @contextmanager
 def build_connection(
     content: Content, graph: Graph, mart: Mart, upstream: Mapping[str, MartFile], target: Path
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that writes `target` and sees the mart's inputs under their bare names."""
-    with duckdb.connect(str(target), config={"temp_directory": str(target.parent / "spill")}) as connection:
+    """Writes `target` and sees the mart's inputs under their bare names."""
+    with writing(content, target) as connection:
         for name in graph.reads[mart.name].settings:
             connection.execute(f"SET VARIABLE {quoted(name)} = {literal(content.project.settings[name])}")
         for name in graph.reads[mart.name].inputs:
@@ -147,18 +179,23 @@ def make_mart(
     fingerprint: str,
     folder: Path,
 ) -> MartFile:
-    """Run the mart's SQL into its file; an aborted run leaves no file under that name."""
+    """Make the mart's file: its rows by its SQL, or as a file of this fingerprint has them, and its rollups.
+
+    An aborted run leaves no file under that name. Raises BuildFailed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".draft-{uuid.uuid4().hex}.duckdb"
-    final = folder / f"{mart.name}-{fingerprint}.duckdb"
+    draft = folder / f"{DRAFT}{uuid.uuid4().hex}.duckdb"
+    week_starts = content.project.week_starts
+    final = mart_path(folder, mart, fingerprint, week_starts)
     try:
-        with build_connection(content, graph, mart, upstream, draft) as connection:
-            # the newline keeps a trailing comment from eating the bracket
-            connection.execute(f"CREATE TABLE {quoted(mart.name)} AS (\n{mart.sql.rstrip().rstrip(';')}\n)")
+        if (same := same_rows(folder, mart.name, fingerprint)) is None:
+            _from_sql(content, graph, mart, upstream, draft)
+        else:
+            _from_file(content, mart, same, draft)
+        if mart.rollups:
+            with writing(content, draft) as connection:
+                make_rollups(connection, declared_rollups(mart, week_starts), content.project.timezone)
         draft.replace(final)
-    except duckdb.Error as error:
-        hint = "nothing was published; the last version serves on"
-        raise BuildFailed(f"{mart.sql_file}: the mart cannot be built: {error}", hint=hint) from error
     finally:
         for leftover in (draft, draft.with_suffix(".duckdb.wal")):
             leftover.unlink(missing_ok=True)
@@ -166,10 +203,29 @@ def make_mart(
     return open_mart(mart.name, fingerprint, final)
 
 
+def _from_sql(
+    content: Content, graph: Graph, mart: Mart, upstream: Mapping[str, MartFile], draft: Path
+) -> None:
+    try:
+        with build_connection(content, graph, mart, upstream, draft) as connection:
+            # the newline keeps a trailing comment from eating the bracket
+            connection.execute(f"CREATE TABLE {quoted(mart.name)} AS (\n{mart.sql.rstrip().rstrip(';')}\n)")
+    except duckdb.Error as error:
+        words = f"{mart.sql_file}: the mart cannot be built: {error}"
+        raise BuildFailed(words, hint=UNPUBLISHED) from error
+
+
+def _from_file(content: Content, mart: Mart, same: Path, draft: Path) -> None:
+    with writing(content, draft) as connection:
+        connection.execute(f"ATTACH {literal(str(same))} AS same (READ_ONLY)")
+        connection.execute(f"CREATE TABLE {quoted(mart.name)} AS FROM same.{quoted(mart.name)}")
+
+
 def open_mart(mart: str, fingerprint: str, path: Path) -> MartFile:
-    """Read rows and columns of a mart that is built already."""
+    """Read rows, columns and rollups of a mart that is built already."""
     with duckdb.connect(str(path), read_only=True) as connection:
         table = connection.sql(f"FROM {quoted(mart)}")
         columns = tuple((name, str(kind)) for name, kind in zip(table.columns, table.types, strict=True))
         (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(mart)}").fetchone() or (0,)
-    return MartFile(mart, path, fingerprint, rows, columns)
+        rollups = read_rollups(connection, mart)
+    return MartFile(mart, path, fingerprint, rows, columns, rollups)

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from serving.content.model import Content
+from serving.content.model import Content, Mart
 from serving.content.validate import near
 from serving.errors import BuildFailed, ContentInvalid, Problem
-from serving.marts.artifact import MartFile, make_mart, mart_fingerprint, open_mart, source_fingerprint
+from serving.marts.artifact import (
+    DRAFT,
+    MartFile,
+    make_mart,
+    mart_fingerprint,
+    mart_path,
+    open_mart,
+    same_rows,
+    source_fingerprint,
+)
 from serving.marts.data_tests import Tested, data_tests, explain, question_key, run_tests
 from serving.marts.graph import Graph
 from serving.marts.publish import (
@@ -24,6 +33,7 @@ from serving.marts.publish import (
 )
 from serving.store import Store
 
+WORTHWHILE = 1_000  # rows of a mart; over fewer, no rollup is worth a word
 Status = Literal["building", "built", "unchanged", "testing", "tested"]
 Report = Callable[[str, Status, int], None]  # mart, what happened, rows
 Check = Callable[[Mapping[str, MartFile]], list[Problem]]  # what does not fit the files to be published
@@ -48,7 +58,7 @@ class BuildResult:
     unchanged: tuple[str, ...]
     tests: int  # data tests that ran
     known_green: int  # data tests skipped: same question over the same files was green before
-    warnings: tuple[str, ...] = ()  # what tests that only warn found
+    warnings: tuple[str, ...] = ()  # what tests that only warn found; rollups that save little
 
 
 def build(
@@ -88,6 +98,7 @@ def build(
             raise BuildFailed(red.problem, hint=red.hint) from red.__cause__
         record_failures(store, judged, {})
         version = publish(store, folder, files, content.project.keep_versions)
+    warnings += tuple(words for name in sorted(chosen) for words in _large(content.marts[name], files[name]))
     unchanged = tuple(sorted(chosen - set(built)))
     published = before is None or before.number != version.number
     return BuildResult(version, published, tuple(built), unchanged, ran, green, warnings)
@@ -117,31 +128,43 @@ def _make(
     inputs |= {name: source_fingerprint(content.sources[name]) for name in sorted(wanted)}
     built: list[str] = []
     for name in names:
-        fingerprint = mart_fingerprint(content.marts[name], content, graph, inputs)
-        path = folder / f"{name}-{fingerprint}.duckdb"
-        if path.exists() and not full:
-            files[name] = open_mart(name, fingerprint, path)
-            report(name, "unchanged", files[name].rows)
-        else:
-            if path.exists():  # a file that serves is never written to: a forced build gets a name of its own
-                fingerprint = _next_name(folder, name, fingerprint)
-            report(name, "building", 0)
-            try:
-                files[name] = make_mart(content, graph, content.marts[name], files, fingerprint, folder)
-            except BuildFailed as error:
-                # The engine's own words may hold a row's values.
-                raise _Red(error.problem, hint=error.hint, marts={name: "cannot be built"}) from error
-            built.append(name)
-            report(name, "built", files[name].rows)
+        mart = content.marts[name]
+        fingerprint = mart_fingerprint(mart, content, graph, inputs)
+        try:
+            path = mart_path(folder, mart, fingerprint, content.project.week_starts)
+            if path.exists() and not full:
+                files[name] = open_mart(name, fingerprint, path)
+                report(name, "unchanged", files[name].rows)
+            else:
+                fingerprint = _unused(folder, name, fingerprint) if full else fingerprint
+                report(name, "building", 0)
+                files[name] = make_mart(content, graph, mart, files, fingerprint, folder)
+                built.append(name)
+                report(name, "built", files[name].rows)
+        except BuildFailed as error:
+            # The engine's own words may hold a row's values.
+            raise _Red(error.problem, hint=error.hint, marts={name: "cannot be built"}) from error
         inputs[name] = fingerprint
     return built
 
 
-def _next_name(folder: Path, name: str, fingerprint: str) -> str:
-    number = 2
-    while (folder / f"{name}-{fingerprint}-{number}.duckdb").exists():
-        number += 1
-    return f"{fingerprint}-{number}"
+def _unused(folder: Path, name: str, fingerprint: str) -> str:
+    """Rows that are there are neither written over nor copied: a forced build gets a name of its own."""
+    found, number = fingerprint, 2
+    while same_rows(folder, name, found) is not None:
+        found, number = f"{fingerprint}-{number}", number + 1
+    return found
+
+
+def _large(mart: Mart, file: MartFile) -> Iterator[str]:
+    """Rollups that save little."""
+    for kept in file.rollups:
+        if file.rows >= WORTHWHILE and kept.rows > file.rows / 2:
+            at = mart.at("rollups", kept.name)
+            yield (
+                f"{at}: the rollup '{kept.name}' has {kept.rows:,} rows, '{mart.name}' itself {file.rows:,}: "
+                "it saves little; keep fewer dimensions, or a coarser grain"
+            )
 
 
 def _audit(
@@ -181,7 +204,7 @@ def _in_short(red: list[Tested]) -> dict[str, str]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One build at a time; the lock dies with its process."""
+    """One build at a time; the lock dies with its process, and the next one clears what it left half-done."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".build.lock").open("w") as lock:
         try:
@@ -190,4 +213,6 @@ def _alone(folder: Path) -> Iterator[None]:
             raise BuildFailed(
                 "another build is running", hint="wait for it to end, then build again"
             ) from error
+        for left in folder.glob(f"{DRAFT}*"):
+            left.unlink(missing_ok=True)
         yield

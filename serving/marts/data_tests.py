@@ -1,12 +1,13 @@
 """Data tests: each is one SELECT whose rows are failures."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from serving.content.model import Content, In, Mart, Relationship, Source
+from serving.content.semantics import Join
 from serving.content.validate import near
 from serving.errors import Problem
 from serving.marts.artifact import MartFile, literal, quoted, show_mart, show_source
@@ -85,48 +86,87 @@ def _freshness(subject: Mart | Source) -> Iterator[DataTest]:
 
 
 def _tests(mart: Mart, content: Content) -> Iterator[DataTest]:
+    for found in (_grain(mart), _columns(mart), _joins(mart, content)):
+        for name, at, sql, *others in found:
+            yield _made(mart, content, name, at, sql, others)
+    yield from _freshness(mart)
+    for index, sql in enumerate(mart.tests):
+        others = sorted({node.name for node in tables_read(parse_select(sql))})
+        yield _made(mart, content, f"no rows: {' '.join(sql.split())}", mart.at("tests", index), sql, others)
+
+
+def _made(mart: Mart, content: Content, name: str, at: str, sql: str, others: Sequence[str]) -> DataTest:
+    timeless = not any(other in content.sources for other in others)  # sources change without a build
+    return DataTest(mart.name, name, at, sql, tuple(sorted({mart.name, *others})), timeless)
+
+
+def _grain(mart: Mart) -> Iterator[tuple[str, ...]]:
+    """Name, place, SQL and the other marts it reads: no two rows of one grain, and none without."""
+    if not mart.grain:
+        return
+    table, shown = quoted(mart.name), ", ".join(mart.grain)
+    keys = ", ".join(quoted(key) for key in mart.grain)
+    missing = " OR ".join(f"{quoted(key)} IS NULL" for key in mart.grain)
+    unique = f"SELECT {keys}, count(*) AS rows FROM {table} GROUP BY ALL HAVING count(*) > 1"
+    yield f"grain: {shown} is unique", mart.at("grain"), unique
+    yield f"grain: {shown} is never null", mart.at("grain"), f"SELECT * FROM {table} WHERE {missing}"
+
+
+def _columns(mart: Mart) -> Iterator[tuple[str, ...]]:
+    """The same of what each column promises."""
     table = quoted(mart.name)
-
-    def made(name: str, at: str, sql: str, *others: str) -> DataTest:
-        timeless = not any(other in content.sources for other in others)  # sources change without a build
-        return DataTest(mart.name, name, at, sql, tuple(sorted({mart.name, *others})), timeless)
-
-    if mart.grain:
-        shown = ", ".join(mart.grain)
-        keys = ", ".join(quoted(key) for key in mart.grain)
-        missing = " OR ".join(f"{quoted(key)} IS NULL" for key in mart.grain)
-        unique = f"SELECT {keys}, count(*) AS rows FROM {table} GROUP BY ALL HAVING count(*) > 1"
-        yield made(f"grain: {shown} is unique", mart.at("grain"), unique)
-        yield made(
-            f"grain: {shown} is never null", mart.at("grain"), f"SELECT * FROM {table} WHERE {missing}"
-        )
     for column, spec in mart.columns.items():
         name = quoted(column)
+        counted = f"SELECT {name}, count(*) AS rows FROM {table}"
         for index, test in enumerate(spec.tests):
             at = mart.at("columns", column, "tests", index)
             match test:
                 case "unique":
-                    sql = (
-                        f"SELECT {name}, count(*) AS rows FROM {table} WHERE {name} IS NOT NULL GROUP BY ALL"
-                    )
-                    yield made(f"{column} is unique", at, f"{sql} HAVING count(*) > 1")
+                    sql = f"{counted} WHERE {name} IS NOT NULL GROUP BY ALL HAVING count(*) > 1"
+                    yield f"{column} is unique", at, sql
                 case "not_null":
-                    yield made(f"{column} is never null", at, f"SELECT * FROM {table} WHERE {name} IS NULL")
+                    yield f"{column} is never null", at, f"SELECT * FROM {table} WHERE {name} IS NULL"
                 case In(allowed=allowed):
                     values = ", ".join(literal(value) for value in allowed)
-                    stray = f"{name} NOT IN ({values})"
-                    sql = f"SELECT {name}, count(*) AS rows FROM {table} WHERE {stray} GROUP BY ALL"
-                    yield made(f"{column} is one of {', '.join(map(str, allowed))}", at, sql)
+                    sql = f"{counted} WHERE {name} NOT IN ({values}) GROUP BY ALL"
+                    yield f"{column} is one of {', '.join(map(str, allowed))}", at, sql
                 case Relationship(to=to):
                     other, _, key = to.partition(".")
                     match_there = f"FROM {quoted(other)} AS there WHERE there.{quoted(key)} = here.{name}"
-                    sql = f"SELECT {name}, count(*) AS rows FROM {table} AS here WHERE {name} IS NOT NULL"
+                    sql = f"{counted} AS here WHERE {name} IS NOT NULL"
                     sql += f" AND NOT EXISTS ({match_there}) GROUP BY ALL"
-                    yield made(f"{column} stands in {to}", at, sql, other)
-    yield from _freshness(mart)
-    for index, sql in enumerate(mart.tests):
-        others = {node.name for node in tables_read(parse_select(sql))}
-        yield made(f"no rows: {' '.join(sql.split())}", mart.at("tests", index), sql, *others)
+                    yield f"{column} stands in {to}", at, sql, other
+
+
+def _joins(mart: Mart, content: Content) -> Iterator[tuple[str, ...]]:
+    """The same of joins: every row is matched at most once."""
+    for name, join in mart.joins.items():
+        for owner, columns, sql in _repeated(mart, join, content):
+            words = f"join {name}: {', '.join(columns)} is unique in {owner}"
+            yield words, mart.at("joins", name), sql, owner
+
+
+def _repeated(mart: Mart, join: Join, content: Content) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """For each side whose rows must be matched at most once: its mart, the keys, those that repeat.
+
+    A key with a NULL in it equals nothing, so it may repeat. What another test says is not said again.
+    """
+    sides = [(content.marts[join.mart], tuple(join.on.values()))]
+    if join.kind == "one_to_one":
+        sides.append((mart, tuple(join.on)))
+    for side, columns in sides:
+        if _known_unique(side, columns):
+            continue
+        keys = ", ".join(quoted(key) for key in columns)
+        there = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in columns)
+        counted = f"SELECT {keys}, count(*) AS rows FROM {quoted(side.name)} WHERE {there}"
+        yield side.name, columns, f"{counted} GROUP BY ALL HAVING count(*) > 1"
+
+
+def _known_unique(mart: Mart, columns: tuple[str, ...]) -> bool:
+    """Whether another test says already that no two rows agree in all of these columns."""
+    alone = {name for name, spec in mart.columns.items() if "unique" in spec.tests}
+    return bool(mart.grain and set(mart.grain) <= set(columns)) or not alone.isdisjoint(columns)
 
 
 def question_key(test: DataTest, files: Mapping[str, MartFile]) -> str:
@@ -138,6 +178,7 @@ def question_key(test: DataTest, files: Mapping[str, MartFile]) -> str:
 def run_tests(tests: list[DataTest], files: Mapping[str, MartFile], content: Content) -> Iterator[Tested]:
     """Run each test over the built files, and over sources where it names one."""
     with duckdb.connect(":memory:") as connection:
+        connection.execute(f"SET TimeZone = {literal(content.project.timezone)}")
         for file in files.values():
             show_mart(connection, file)
         for name in sorted({name for test in tests for name in test.reads} & content.sources.keys()):

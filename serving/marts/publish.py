@@ -24,6 +24,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from serving.errors import NotPublished
 from serving.marts.artifact import MartFile
 from serving.marts.data_tests import Tested
+from serving.marts.rollups import KEPT
 from serving.store import Store, UtcTime, utc_now
 
 metadata = MetaData()
@@ -45,6 +46,7 @@ version_marts = Table(
     Column("rows", Integer, nullable=False),
     Column("columns", String, nullable=False),
     Column("built_at", UtcTime, nullable=False),
+    Column("rollups", String),  # JSON; NULL in versions that were published before there were any
 )
 pointer = Table(
     "pointer", metadata, Column("name", String, primary_key=True), Column("version", Integer, nullable=False)
@@ -92,7 +94,7 @@ def publish(store: Store, folder: Path, files: Mapping[str, MartFile], keep: int
         marts = {} if current is None else current.marts
         built = {} if current is None else current.built_at
         for file in files.values():
-            kept = file.mart in marts and marts[file.mart].path == file.path
+            kept = file.mart in marts and marts[file.mart].fingerprint == file.fingerprint  # the same rows
             row = {
                 "version": number,
                 "mart": file.mart,
@@ -101,6 +103,7 @@ def publish(store: Store, folder: Path, files: Mapping[str, MartFile], keep: int
                 "rows": file.rows,
                 "columns": json.dumps(file.columns),
                 "built_at": built[file.mart] if kept else now,
+                "rollups": KEPT.dump_json(file.rollups).decode(),
             }
             connection.execute(insert(version_marts).values(row))
         _point(connection, number)
@@ -219,6 +222,7 @@ def _read(
             row.fingerprint,
             row.rows,
             tuple((n, t) for n, t in json.loads(row.columns)),
+            KEPT.validate_json(row.rollups) if row.rollups else (),
         )
         for row in rows
     }

@@ -2,8 +2,6 @@
 
 from typing import Literal, get_args
 
-from sqlglot import exp
-
 from serving.content.model import Mart
 from serving.content.semantics import Grain
 
@@ -21,7 +19,7 @@ COARSER: dict[Grain, tuple[Grain, ...]] = {  # what can be put together from buc
 
 def quoted(name: str) -> str:
     """A name as DuckDB reads it literally."""
-    return exp.to_identifier(name, quoted=True).sql("duckdb")
+    return '"' + name.replace('"', '""') + '"'
 
 
 def split_grain(key: str) -> tuple[str, Grain | None]:
@@ -45,7 +43,9 @@ def bucket_sql(expression: str, grain: Grain, week_starts: str = "monday") -> st
     Instants with a time zone fall into the days of the session's zone, which is the project's.
     """
     if grain == "hour":
-        return f"date_trunc('hour', {expression})"
+        # date_trunc goes by the wall clock, which shows the hour that autumn repeats twice as one
+        clock = f"CAST({expression} AS TIMESTAMP)"
+        return f"({expression} - ({clock} - date_trunc('hour', {clock})))"
     if grain == "week" and week_starts == "sunday":
         return f"CAST(date_trunc('week', {expression} + INTERVAL 1 DAY) - INTERVAL 1 DAY AS DATE)"
     return f"CAST(date_trunc('{grain}', {expression}) AS DATE)"

@@ -111,7 +111,7 @@ class Formula:
         """The expression, each leaf as `value` says it."""
         text = self.text
         for place, leaf in enumerate(self.leaves):
-            text = text.replace(_mark(place), value(leaf))
+            text = text.replace(mark(place), value(leaf))
         return text
 
     @property
@@ -151,6 +151,7 @@ def foreign(measure: Measure) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{c.table}.{c.name}" for c in tree.find_all(exp.Column) if c.table))
 
 
+@lru_cache(maxsize=10_000)
 def safe_division(text: str) -> tuple[str, tuple[str, ...]]:
     """A derived expression with NULLIF on every divisor, and the names it uses as `{mark}`s in it.
 
@@ -160,7 +161,7 @@ def safe_division(text: str) -> tuple[str, tuple[str, ...]]:
     for division in list(tree.find_all(exp.Div, exp.IntDiv, exp.Mod)):
         division.set("expression", exp.func("NULLIF", division.expression, exp.Literal.number(0)))
     names = list(dict.fromkeys(_dotted(column) for column in tree.find_all(exp.Column)))
-    marks = {name: exp.to_identifier(_mark(place), quoted=False) for place, name in enumerate(names)}
+    marks = {name: exp.to_identifier(mark(place), quoted=False) for place, name in enumerate(names)}
 
     def marked(node: exp.Expr) -> exp.Expr:
         return exp.column(marks[_dotted(node)].copy()) if isinstance(node, exp.Column) else node
@@ -190,7 +191,7 @@ def _formula(key: _Marted, name: str, approximate: bool, inside: tuple[str, ...]
     if measure.cumulative is not None:
         return _formula(key, measure.cumulative, approximate, (*inside, name))
     if measure.agg is not None:
-        return Formula(_mark(0), (_leaf(measure, approximate),))
+        return Formula(mark(0), (_leaf(measure, approximate),))
     text, names = safe_division(measure.expr or "")
     if others := [other for other in names if "." in other]:
         raise ValueError(f"'{name}' uses {', '.join(others)} of other marts")
@@ -198,9 +199,9 @@ def _formula(key: _Marted, name: str, approximate: bool, inside: tuple[str, ...]
     leaves = tuple(dict.fromkeys(leaf for part in parts.values() for leaf in part.leaves))
     places = {leaf: f"sluice_part_{place}_" for place, leaf in enumerate(leaves)}
     for place, other in reversed(list(enumerate(names))):
-        text = text.replace(_mark(place), f"({parts[other].sql(places.__getitem__)})")
+        text = text.replace(mark(place), f"({parts[other].sql(places.__getitem__)})")
     for place, leaf in enumerate(leaves):
-        text = text.replace(places[leaf], _mark(place))
+        text = text.replace(places[leaf], mark(place))
     return Formula(f"({text})", leaves)
 
 
@@ -215,7 +216,8 @@ def _leaf(measure: Measure, approximate: bool) -> Leaf:
     return Leaf(function, measure.expr, measure.filter, measure.quantile)
 
 
-def _mark(place: int) -> str:
+def mark(place: int) -> str:
+    """What stands for the leaf, or the name, at that place of a formula's text."""
     return f"sluice_leaf_{place}_"
 
 

@@ -1,7 +1,7 @@
 """What a compiler of metric requests knows, and what it gives back."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from serving.content.model import Content
 from serving.semantic.routes import Need, Route, Source
@@ -16,6 +16,7 @@ class Model:
 
     content: Content
     readable: Mapping[str, Mapping[str, str]]  # visible, built mart -> column the person sees -> DuckDB type
+    masked: Mapping[str, Collection[str]] = field(default_factory=dict)  # mart -> columns seen through a mask
 
     @property
     def week_starts(self) -> str:

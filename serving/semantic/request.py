@@ -52,7 +52,7 @@ class Filter:
 
     axis: Axis
     op: Op
-    values: tuple[Scalar, ...] = ()  # one, several for `in` and `not in`, none for `is null`
+    values: tuple[Scalar | None, ...] = ()  # one; for `in`, `not in` several, maybe None; for `is null` none
 
 
 @dataclass(frozen=True)

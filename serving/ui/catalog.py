@@ -6,8 +6,9 @@ import streamlit as st
 from serving.catalog import CatalogEntry, describe, lineage
 from serving.store import utc_now
 from serving.ui.explorer import View
-from serving.ui.figures import ago, counted, label
+from serving.ui.figures import ago, counted
 from serving.ui.lineage import around, arrows, flowchart
+from serving.ui.meaning import described, dimensions, measure_table, rollup_table, ways
 from serving.ui.parts import html_table, plain, quiet, safe
 
 
@@ -74,8 +75,10 @@ def _tests(entry: CatalogEntry) -> str:
 
 
 def _matches(entry: CatalogEntry, wanted: str) -> bool:
-    texts = [entry.mart, entry.description, *entry.measures]
-    texts += [text for column in entry.columns for text in (column.name, column.description, *column.tags)]
+    texts = [entry.mart, entry.label, entry.description, *entry.synonyms]
+    for things in (entry.columns, entry.meaning.dimensions, entry.meaning.measures):
+        texts += [text for one in things for text in (one.name, one.label, one.description, *one.synonyms)]
+    texts += [tag for column in entry.columns for tag in column.tags]
     return all(any(word in text.lower() for text in texts) for word in wanted.split())
 
 
@@ -89,28 +92,44 @@ def _mart(view: View, entry: CatalogEntry) -> None:
             st.switch_page(view.pages["sql"], query_params={"sql": text, "as": view.user.email})
     st.subheader(entry.mart, anchor=False)
     st.html(f'<div class="quiet">{safe(entry.description or "No description yet")}</div>')
+    if entry.synonyms:
+        quiet(f"Also called {', '.join(entry.synonyms)}")
     _facts(entry)
     for policy in dict.fromkeys(entry.policies):
         st.markdown(f":small[:material/policy: {plain(policy)}]")
-    columns, measures, tests, picture = st.tabs(
-        ["Columns", f"Measures · {len(entry.measures)}", f"Tests · {len(entry.tests)}", "Lineage"]
+    columns, measures, rollups, tests, picture = st.tabs(
+        [
+            "Columns",
+            f"Measures · {len(entry.meaning.measures)}",
+            f"Rollups · {len(entry.meaning.rollups)}",
+            f"Tests · {len(entry.tests)}",
+            "Lineage",
+        ]
     )
     with columns:
         st.html(f'<div class="meaning">{_columns(entry)}</div>')
+        dimensions(entry.meaning)
+        ways(entry.meaning)
     with measures:
-        _measures(view, entry)
+        measure_table(entry.meaning)
+    with rollups:
+        rollup_table(entry.meaning)
     with tests:
         _test_table(entry)
     with picture:
-        pairs = arrows(
-            view.project.content, lineage(view.project, view.user), view.project.visible_marts(view.user)
-        )
-        chart = flowchart(around(pairs, entry.mart), entry.mart)
-        if chart:
-            st.mermaid_chart(chart, alt=f"What {entry.mart} is made of, and what uses it", width="content")
-            quiet("Cylinders are sources, boxes marts, round shapes dashboards, hexagons syncs")
-        else:
-            quiet("Nothing that this person may see leads here, and nothing uses it yet")
+        _lineage(view, entry)
+
+
+def _lineage(view: View, entry: CatalogEntry) -> None:
+    pairs = arrows(
+        view.project.content, lineage(view.project, view.user), view.project.visible_marts(view.user)
+    )
+    chart = flowchart(around(pairs, entry.mart), entry.mart)
+    if chart:
+        st.mermaid_chart(chart, alt=f"What {entry.mart} is made of, and what uses it", width="content")
+        quiet("Cylinders are sources, boxes marts, round shapes dashboards, hexagons syncs")
+    else:
+        quiet("Nothing that this person may see leads here, and nothing uses it yet")
 
 
 def _facts(entry: CatalogEntry) -> None:
@@ -119,6 +138,7 @@ def _facts(entry: CatalogEntry) -> None:
         "Owner": entry.owner or "nobody",
         "One row per": " and ".join(entry.grain) or "not said",
         "Rows": _rows(entry),
+        **({"Time": entry.meaning.time} if entry.meaning.time else {}),
         "Built": ago(entry.built_at, now)
         if entry.built_at
         else "as it is asked"
@@ -135,32 +155,18 @@ def _columns(entry: CatalogEntry) -> str:
         {
             "column": column.name,
             "type": column.kind.lower(),
-            "meaning": column.description or "–",
+            "meaning": described(column.description, column.synonyms),
             "tags": ", ".join(column.tags) or "",
             "this_person_sees": f"masked: {column.mask}" if column.mask else "the value",
         }
         for column in entry.columns
     ]
-    if not any(column.mask for column in entry.columns):
-        for row in rows:
-            del row["this_person_sees"]
+    used = {
+        "tags": any(one.tags for one in entry.columns),
+        "this_person_sees": any(one.mask for one in entry.columns),
+    }
+    rows = [{head: value for head, value in row.items() if used.get(head, True)} for row in rows]
     return html_table(pa.Table.from_pylist(rows), most=1_000) if rows else ""
-
-
-def _measures(view: View, entry: CatalogEntry) -> None:
-    spec = view.project.content.marts[entry.mart].measures
-    if not spec:
-        quiet("No measures yet: add them under `measures:` in the mart's file")
-        return
-    rows = [
-        {
-            "measure": name,
-            "is": f"{one.agg}({one.expr or '*'})" if one.agg else str(one.expr),
-            "meaning": one.description or label(name),
-        }
-        for name, one in spec.items()
-    ]
-    st.html(html_table(pa.Table.from_pylist(rows)))
 
 
 def _test_table(entry: CatalogEntry) -> None:

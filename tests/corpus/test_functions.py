@@ -19,6 +19,9 @@ GRAMMAR = frozenset(
 )
 
 
+OURS = frozenset({"measure"})  # spelled out before the engine sees it
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(":memory:") as connection:
@@ -39,7 +42,7 @@ def test_every_function_of_the_engine_is_in_exactly_one_list(names: dict[str, se
     allowed = FUNCTIONS | TABLE_FUNCTIONS
     assert not names.keys() - allowed - REFUSED.keys(), "new functions: allow or refuse each"
     assert not allowed & REFUSED.keys()
-    assert allowed - names.keys() == GRAMMAR, "functions that the engine no longer has"
+    assert allowed - names.keys() == GRAMMAR | OURS, "functions that the engine no longer has"
     assert not REFUSED.keys() - names.keys(), "functions that the engine no longer has"
 
 

@@ -45,7 +45,7 @@ def test_the_previous_period_covers_as_many_days_of_each_month() -> None:
     assert (year.start, year.end) == (date(2025, 11, 9), date(2025, 11, 16))
 
 
-@pytest.mark.parametrize("words", ["last 0 days", "last year", "yesterday", "2026-01-01", "last -3 days"])
+@pytest.mark.parametrize("words", ["last 0 days", "last years", "yesterday", "2026-01-01", "last -3 days"])
 def test_what_is_no_range_is_refused(words: str) -> None:
     with pytest.raises(ValueError, match="time range"):
         time_range(words, NEWEST)

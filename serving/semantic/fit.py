@@ -1,0 +1,215 @@
+"""How one rollup answers one need: each dimension, aggregate and range of days as a text over its columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from serving.content.model import Mart
+from serving.semantic.buckets import Stretch, best_stretch
+from serving.semantic.dimension import COARSER, GRAINS, bucket_sql, dimension_sql, quoted, split_grain
+from serving.semantic.leaves import DOUBTFUL, WHOLE, Leaf
+from serving.semantic.reads import columns_read, is_steady, makes_floats
+from serving.semantic.routes import Days, Kept, Need, Offer, Reason
+
+_INEXACT = ("FLOAT", "DOUBLE", "UHUGEINT", "BIGNUM")  # types that the engine adds as floating-point numbers
+_SETTLED = ("min", "max", "count_distinct", "approx_count_distinct")  # rows that come twice change nothing
+
+
+class Unfit(Exception):
+    """The rollup cannot answer: the reason, and a sentence that names the thing."""
+
+    def __init__(self, reason: Reason, words: str) -> None:
+        super().__init__(words)
+        self.reason, self.words = reason, words
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The texts over the rollup (under the mart's name), and its columns that they read."""
+
+    kept: Kept
+    dimensions: Mapping[str, str]
+    leaves: Mapping[Leaf, str]
+    stretches: tuple[Stretch, ...]
+    uses: tuple[str, ...]
+
+    @property
+    def ragged(self) -> Stretch | None:
+        """The range whose edges only the mart can answer."""
+        return next((each for each in self.stretches if each.edges), None)
+
+
+def fit(
+    offer: Offer, need: Need, mart: Mart, kinds: Mapping[str, str], week_starts: str, timezone: str
+) -> Fit:
+    """The rollup's answer; raises Unfit."""
+    if offer.refused is not None:
+        raise Unfit(offer.refused.reason, offer.refused.words)
+    kept = offer.kept
+    if kept.timezone != timezone:
+        built = f"it was built for days of {kept.timezone}, and the project's are {timezone}"
+        raise Unfit(Reason.TIME_ZONE, built)
+    found = _Fitting(kept, need, mart, kinds, week_starts)
+    for name in sorted(need.columns):
+        found.plain(name)
+    dimensions = {key: found.dimension(key) for key in dict.fromkeys((*need.groups, *sorted(need.filters)))}
+    leaves = {leaf: found.leaf(leaf) for leaf in need.leaves}
+    stretches = tuple(found.stretch(days) for days in joined(need.days))
+    ragged = [each for each in stretches if each.edges]
+    if len(ragged) > 1:
+        both = " and ".join(f"'{each.days.column}'" for each in ragged)
+        raise Unfit(Reason.RANGE, f"the ranges of {both} both cut through its buckets")
+    if ragged and (whole := [leaf for leaf in need.leaves if leaf.function in WHOLE and found.is_kept(leaf)]):
+        cut = f"the range cuts through its {ragged[0].grain}s of '{ragged[0].days.column}'"
+        raise Unfit(Reason.RANGE, f"{cut}, and parts of {whole[0].sql()} cannot be put together")
+    if not found.uses:
+        raise Unfit(Reason.EXPRESSION, "the block aggregates nothing that it could keep")
+    return Fit(kept, dimensions, leaves, stretches, tuple(found.uses))
+
+
+def joined(ranges: Sequence[Days]) -> tuple[Days, ...]:
+    """One range for each column: what all of its ranges have in common."""
+    found: dict[str, Days] = {}
+    for days in ranges:
+        known = found.get(days.column, Days(days.column))
+        starts = [day for day in (known.start, days.start) if day is not None]
+        ends = [day for day in (known.end, days.end) if day is not None]
+        found[days.column] = Days(days.column, max(starts, default=None), min(ends, default=None))
+    return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    kept: Kept
+    need: Need
+    mart: Mart
+    kinds: Mapping[str, str]
+    week_starts: str
+    uses: dict[str, None] = field(default_factory=dict)  # in the order of their first use
+
+    def dimension(self, key: str) -> str:
+        """The dimension over the rollup's columns."""
+        name, grain = split_grain(key)
+        if key in self.kept.dimensions:
+            return self._stored(key)
+        if grain is not None:
+            finer = [name, *(f"{name}.{each}" for each in GRAINS if grain in COARSER[each])]
+            if (source := next((each for each in finer if each in self.kept.dimensions), None)) is not None:
+                return bucket_sql(self._stored(source), grain, self.week_starts)
+        text = dimension_sql(self.mart, key, self.week_starts)
+        read = columns_read(text, self.mart.name, self.kinds)
+        if read and all(column in self.kept.dimensions for column in read):
+            self._must_be_steady(key, text)
+            for column in sorted(read):
+                self.plain(column)
+            return text
+        raise self._absent(key)
+
+    def plain(self, column: str) -> None:
+        """Make sure that the mart's column stands in the rollup as it is."""
+        if column not in self.kept.dimensions:
+            raise self._absent(column)
+        if self.kept.dimensions[column] != quoted(column) or self.kept.types[column] != self.kinds[column]:
+            raise Unfit(Reason.CHANGED, f"'{column}' was something else when it was built")
+        if (barrier := self._barrier(column)) is not None:
+            raise barrier
+        self.uses[column] = None
+
+    def leaf(self, leaf: Leaf) -> str:
+        """The aggregate over the rollup's columns."""
+        if not (self.is_kept(leaf) and (leaf.mergeable or self._is_whole)) and self._over_dimensions(leaf):
+            return leaf.sql()
+        if not self.is_kept(leaf):
+            raise Unfit(Reason.MEASURE, f"it does not keep {leaf.sql()}")
+        if (barrier := self._barrier(leaf.column)) is not None:
+            raise barrier
+        self._must_be_steady(leaf.sql(), leaf.kept())
+        self._must_be_exact(leaf)
+        column = f"{quoted(self.mart.name)}.{quoted(leaf.column)}"
+        self.uses[leaf.column] = None
+        if leaf.mergeable:
+            return leaf.merged(column)
+        if self._is_whole:
+            return f"max({column})" if leaf.empty == "NULL" else f"coalesce(max({column}), {leaf.empty})"
+        own = ", ".join(self.kept.dimensions) or "nothing"
+        words = f"{leaf.sql()} of its groups says nothing about larger ones: only by exactly {own}"
+        raise Unfit(Reason.DISTINCT, words)
+
+    def is_kept(self, leaf: Leaf) -> bool:
+        """Whether the rollup has a column of this aggregate."""
+        return self.kept.leaves.get(leaf.column) == leaf.kept()
+
+    def stretch(self, days: Days) -> Stretch:
+        """The range as the rollup's buckets tell it."""
+        column = quoted(days.column)
+        texts = {days.column: column}
+        texts |= {f"{days.column}.{each}": bucket_sql(column, each, self.week_starts) for each in GRAINS}
+        stored = [key for key, text in texts.items() if self.kept.dimensions.get(key) == text]
+        if not stored:
+            raise self._absent(days.column)
+        free = [key for key in stored if self._barrier(key) is None]
+        if not free:
+            raise self._barrier(stored[0]) or self._absent(days.column)
+        found = best_stretch(days, free, self.kept.types, self.week_starts)
+        if found is None:
+            grains = " or ".join(split_grain(key)[1] or "day" for key in free)
+            raise Unfit(Reason.RANGE, f"no whole {grains} of '{days.column}' lies within the range")
+        return found
+
+    def _stored(self, key: str) -> str:
+        today = dimension_sql(self.mart, key, self.week_starts) if self._known(key) else None
+        if self.kept.dimensions[key] != today:
+            raise Unfit(Reason.CHANGED, f"'{key}' was defined in another way when it was built")
+        if (barrier := self._barrier(key)) is not None:
+            raise barrier
+        self._must_be_steady(key, today)
+        self.uses[key] = None
+        return f"{quoted(self.mart.name)}.{quoted(key)}"
+
+    def _known(self, key: str) -> bool:
+        name, _ = split_grain(key)
+        return name in self.mart.dimensions or name in self.kinds
+
+    def _over_dimensions(self, leaf: Leaf) -> bool:
+        """Whether the rollup's own rows give the same: it keeps the columns, and how often is no matter."""
+        if leaf.function not in _SETTLED or not is_steady(leaf.sql()):
+            return False
+        read = columns_read(leaf.sql(), self.mart.name, self.kinds)
+        if not read or not all(column in self.kept.dimensions for column in read):
+            return False
+        for column in sorted(read):
+            self.plain(column)
+        return True
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether each group that is asked for is one row of the rollup."""
+        return self.need.whole and set(self.need.groups) == set(self.kept.dimensions)
+
+    def _must_be_exact(self, leaf: Leaf) -> None:
+        if leaf.function not in DOUBTFUL:
+            return
+        read = columns_read(leaf.expr or "", self.mart.name, self.kinds)
+        kinds = [self.kept.types[leaf.column], *(self.kinds[column] for column in read or ())]
+        if leaf.function == "sum":
+            kinds = kinds[:1]  # the sum itself has the type that tells
+        elif read is None or makes_floats(leaf.expr or ""):
+            kinds.append("DOUBLE")
+        if any(word in kind for kind in kinds for word in _INEXACT):
+            words = f"{leaf.sql()} adds floating-point numbers, and their order changes the last digits"
+            raise Unfit(Reason.FLOAT, words)
+
+    def _must_be_steady(self, name: str, text: str) -> None:
+        if not is_steady(text):
+            words = f"'{name}' asks the clock, chance or a setting: it was another when the rollup was built"
+            raise Unfit(Reason.EXPRESSION, words)
+
+    def _barrier(self, column: str) -> Unfit | None:
+        words = self.kept.barred.get(column)
+        return None if words is None else Unfit(Reason.MASK, words)
+
+    def _absent(self, key: str) -> Unfit:
+        name, grain = split_grain(key)
+        kept = [other for other in self.kept.dimensions if split_grain(other)[0] == name]
+        if kept and (grain is not None or name not in self.kept.dimensions):
+            return Unfit(Reason.GRAIN, f"it keeps {', '.join(kept)}, from which '{key}' does not follow")
+        return Unfit(Reason.DIMENSION, f"it does not keep '{key}'")

@@ -1,0 +1,1 @@
+"""Metric requests over random worlds, compared with a reference that knows nothing of the compiler."""
