@@ -75,7 +75,7 @@ class Reader:
         return source
 
     def _offer(self, mart: str, kept: Kept) -> Offer:
-        found = rollup_view(self.content, kept, self.built, self.user, self.mask_key, self.lookup)
+        found = rollup_view(kept, self.view(mart), self.built[mart])
         if isinstance(found, Miss):
             return Offer(kept, found)
         view, seen = found

@@ -90,4 +90,6 @@ class ResultCache:
 
 def _size(table: pa.Table) -> int:
     """Bytes of the table's buffers, and what its columns cost as objects."""
-    return int(table.get_total_buffer_size()) + 1_000 * (1 + table.num_columns)
+    buffers: int = table.get_total_buffer_size()
+    columns: int = table.num_columns
+    return buffers + 1_000 * (1 + columns)

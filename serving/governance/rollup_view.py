@@ -3,25 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from serving.content.model import Content
-from serving.governance.access import View, governed_view
-from serving.governance.entitlements import Built, Lookup, raw_table
-from serving.identity import User
+from serving.governance.access import View
+from serving.governance.entitlements import raw_table
 from serving.semantic.dimension import quoted
 from serving.semantic.reads import columns_read
 from serving.semantic.routes import Kept, Miss, Reason
 
 
-def rollup_view(
-    content: Content, kept: Kept, built: Built, user: User, mask_key: str, lookup: Lookup
-) -> tuple[View, Kept] | Miss:
-    """The view behind `mart:rollup` for this user, and the rollup with what is barred to them; or why not.
+def rollup_view(kept: Kept, view: View, types: Mapping[str, str]) -> tuple[View, Kept] | Miss:
+    """The view behind `mart:rollup` for whom `view` is the mart's, and the rollup with what is barred to them.
 
-    The groups it shows are those whose rows the mart's rules show: it is refused where a rule compares a
-    column that it does not keep. Raises QueryRefused where the policy cannot be applied to the mart.
+    `types` are those of the mart's columns as built. The groups it shows are those whose rows the mart's
+    rules show: a Miss says why not, as where a rule compares a column that the rollup does not keep.
     """
-    view = governed_view(content, kept.mart, built, user, mask_key, lookup)
-    types = built[kept.mart]
     if view.aggregate is not None:
         return Miss(kept.name, Reason.AGGREGATES, f"'{kept.mart}' answers you in aggregates of its rows only")
     for name in view.compares:

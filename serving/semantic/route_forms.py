@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from serving.content.model import Mart
@@ -14,6 +13,9 @@ from serving.semantic.routes import Reason
 from serving.syntax import Node, Path, Syntax, column, folded, plain_form, written_path
 
 SLOT = "sluice_slot"  # stands in a block for what the source says later
+
+
+MARTS = 1_000  # whose forms are remembered at most
 
 
 class Unanswerable(Exception):
@@ -32,6 +34,9 @@ class Forms:
     leaves: Mapping[str, Leaf]
     dimensions: Mapping[str, str]  # form -> key; plain columns are not among them
     kept: frozenset[str]  # keys of dimensions that some rollup of the mart declares
+
+
+_KNOWN: dict[tuple[int, str], tuple[Mart, Forms]] = {}
 
 
 @dataclass(frozen=True)
@@ -101,28 +106,18 @@ def usual(node: Node) -> Node:
 
 
 def forms(mart: Mart, week_starts: str, syntax: Syntax) -> Forms:
-    """The forms of a mart; made once for each content."""
-    return _forms(_Key(mart, week_starts, syntax))
+    """The forms of a mart; made once for each content, which is replaced whole."""
+    known = _KNOWN.get((id(mart), week_starts))
+    if known is not None and known[0] is mart:
+        return known[1]
+    made = _forms(mart, week_starts, syntax)
+    if len(_KNOWN) >= MARTS:
+        _KNOWN.clear()
+    _KNOWN[id(mart), week_starts] = mart, made
+    return made
 
 
-@dataclass(frozen=True, eq=False)
-class _Key:
-    """A mart as a key of caches: by identity, since content is replaced whole."""
-
-    mart: Mart
-    week_starts: str
-    syntax: Syntax
-
-    def __hash__(self) -> int:
-        return id(self.mart)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.mart is other.mart and self.week_starts == other.week_starts
-
-
-@lru_cache(maxsize=1_000)
-def _forms(key: _Key) -> Forms:
-    mart, syntax = key.mart, key.syntax
+def _forms(mart: Mart, week_starts: str, syntax: Syntax) -> Forms:
     leaves = [Leaf("count"), *(leaf for name in mart.measures for leaf in _leaves(mart, name))]
     found = {form: leaf for leaf in dict.fromkeys(leaves) for form in _form(mart, leaf.sql(), syntax)}
     keys = [*mart.dimensions, *(key for rollup in mart.rollups.values() for key in rollup.dimensions)]
@@ -130,7 +125,7 @@ def _forms(key: _Key) -> Forms:
         form: name
         for name in dict.fromkeys(keys)
         if name in mart.dimensions or split_grain(name)[1] is not None
-        for form in _form(mart, dimension_sql(mart, name, key.week_starts), syntax)
+        for form in _form(mart, dimension_sql(mart, name, week_starts), syntax)
     }
     return Forms(found, computed, frozenset(keys) - mart.dimensions.keys())
 

@@ -1,6 +1,7 @@
 """Golden texts of questions that rollups answer, each also executed."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ CASES = re.findall(r"-- answered by: (.*)\n(.*);\n-- reads:\n(.*);\n", TEXT)
 
 
 @pytest.fixture(scope="module")
-def rig() -> Rig:
-    return make_rig()
+def rig() -> Iterator[Rig]:
+    made = make_rig()
+    yield made
+    made.db.close()
 
 
 @pytest.mark.parametrize(("rollups", "question", "text"), CASES)

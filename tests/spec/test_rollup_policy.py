@@ -1,6 +1,6 @@
 """Rollups under a policy: each person gets from them what their view of the mart gives, or the reason."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -60,6 +60,18 @@ ROLLUPS = {
 ANN = User("ann@example.com", ("viewer",), {"region": "EMEA", "shops": (1, 2, 3), "team": "north"})
 
 
+def view_of(
+    content: Content,
+    kept: Kept,
+    built: Mapping[str, Mapping[str, str]],
+    user: User,
+    lookup: Callable[[str, str, str], tuple[object, ...]],
+) -> tuple[View, Kept] | Miss:
+    """The rollup as the person may read it."""
+    view = governed_view(content, kept.mart, built, user, "key", lookup)
+    return rollup_view(kept, view, built[kept.mart])
+
+
 @dataclass(frozen=True)
 class House:
     """The marts' own tables in a real engine, and the rollups that were made of them."""
@@ -72,7 +84,7 @@ class House:
         return governed_view(_content(policy), "orders", self.built, user, "key", self.look_up)
 
     def rollup(self, policy: Policy, name: str, user: User = ANN) -> tuple[View, Kept] | Miss:
-        return rollup_view(_content(policy), self.kept[name], self.built, user, "key", self.look_up)
+        return view_of(_content(policy), self.kept[name], self.built, user, self.look_up)
 
     def seen(self, policy: Policy, name: str, user: User = ANN) -> tuple[View, Kept]:
         found = self.rollup(policy, name, user)
@@ -239,10 +251,10 @@ def test_a_rule_that_hides_everything_or_spares_the_person_needs_no_column(house
 def test_a_kept_column_of_another_type_bars_the_rollup(house: House) -> None:
     other = replace(house.kept["by_region"], types={**house.kept["by_region"].types, "region": "BLOB"})
     built, policy = house.built, _content(_policy("region = user.region"))
-    found = rollup_view(policy, other, built, ANN, "key", house.look_up)
+    found = view_of(policy, other, built, ANN, house.look_up)
     assert isinstance(found, Miss)
     computed = replace(other, dimensions={"region": "(upper(region))"})
-    assert isinstance(rollup_view(policy, computed, built, ANN, "key", house.look_up), Miss)
+    assert isinstance(view_of(policy, computed, built, ANN, house.look_up), Miss)
 
 
 @pytest.mark.parametrize("mask", ["hide", "null", {"bucket": 5}, {"constant": 0}])
@@ -324,7 +336,7 @@ def test_a_rollup_of_which_nothing_is_left_is_refused(house: House) -> None:
     months = house.kept["months"]
     only = replace(months, leaves={MARGIN.column: MARGIN.kept()}, dimensions={})
     content = _content(_policy(masks={"margin": "hide"}))
-    found = rollup_view(content, only, house.built, ANN, "key", house.look_up)
+    found = view_of(content, only, house.built, ANN, house.look_up)
     assert isinstance(found, Miss)
     assert found.reason == Reason.MASK
 
@@ -373,7 +385,7 @@ def test_a_struct_in_a_hidden_group_is_null_before_the_engine_looks_into_it(hous
         types={**house.kept["by_region"].types, place.column: house.built["orders"]["place"]},
     )
     content = _content(_policy("region = user.region"))
-    found = rollup_view(content, kept, house.built, ANN, "key", house.look_up)
+    found = view_of(content, kept, house.built, ANN, house.look_up)
     assert not isinstance(found, Miss)
     assert f'THEN "{place.column}" END AS "{place.column}"' in found[0].body
 

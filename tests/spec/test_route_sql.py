@@ -1,5 +1,6 @@
 """Plain SQL over a mart: which blocks rollups answer, and why not."""
 
+from collections.abc import Iterator
 from datetime import date
 
 import pytest
@@ -9,14 +10,18 @@ from tests.spec.route_rig import ROWS, Rig, make_rig
 
 
 @pytest.fixture(scope="module")
-def rig() -> Rig:
-    return make_rig()
+def rig() -> Iterator[Rig]:
+    made = make_rig()
+    yield made
+    made.db.close()
 
 
 @pytest.fixture(scope="module")
-def sunday() -> Rig:
+def sunday() -> Iterator[Rig]:
     """Weeks start on Sunday, and the clocks of Havana go back over midnight."""
-    return make_rig("sunday", "America/Havana")
+    made = make_rig("sunday", "America/Havana")
+    yield made
+    made.db.close()
 
 
 def need(rig: Rig, sql: str) -> Need:

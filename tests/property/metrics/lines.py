@@ -57,10 +57,11 @@ def best_values(sight: Sight, request: MetricRequest, ranges: Ranges) -> list[ob
     groups = _groups(sight, request, ranges, sources(sight, shown_metrics(request)), (request.top.axis,))
     wanted = picks(sight, [metric])
     values = evaluated(sight, [metric], [cell_of(sight, wanted, found) for found in groups.values()])
-    ranked = sorted(
-        zip(groups, values, strict=True),
-        key=cmp_to_key(lambda a, b: compared(a[1][0], b[1][0], True) or compared(a[0][0], b[0][0], False)),
-    )
+
+    def order(a: tuple[Key, Key], b: tuple[Key, Key]) -> int:
+        return compared(a[1][0], b[1][0], True) or compared(a[0][0], b[0][0], False)
+
+    ranked = sorted(zip(groups, values, strict=True), key=cmp_to_key(order))
     return [key[0] for key, _ in ranked[: request.top.count]]
 
 
@@ -136,7 +137,8 @@ def _picked(sight: Sight, mart: str, name: str, rows: Rows) -> Sequence[int]:
     if not name or _cumulative(sight, mart, name):
         return rows.get((mart, name), ())
     spec, records = sight.world.marts[mart].measures[name].spec, sight.rows[mart]
-    time, per = str(spec["semi_additive"]), tuple(spec.get("per", ()))  # type: ignore[arg-type]
+    time = str(spec["semi_additive"])
+    per: tuple[str, ...] = tuple(spec.get("per", ()))  # type: ignore[arg-type]
     choose = min if spec["take"] == "first" else max
     sets: dict[Key, list[int]] = {}
     for rid in rows.get((mart, ""), ()):

@@ -130,7 +130,12 @@ def _stock(dice: random.Random, keys: set[str]) -> dict[str, MeasureDef]:
         return {}
     time = dice.choice(("day", "day", "seen"))
     per = dice.choice([(), ("state",), *((key,) for key in sorted(keys))])
-    spec = {"agg": "sum", "expr": "amount", "semi_additive": time, "take": dice.choice(("last", "first"))}
+    spec: dict[str, object] = {
+        "agg": "sum",
+        "expr": "amount",
+        "semi_additive": time,
+        "take": dice.choice(("last", "first")),
+    }
     if per:
         spec["per"] = list(per)
     sql, reads = "sum(amount)", frozenset({"amount", time, *per})

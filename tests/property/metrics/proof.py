@@ -39,7 +39,8 @@ class Tally:
     def __str__(self) -> str:
         return (
             f"{self.asked} requests of {self.worlds} worlds, {self.by_rollup} answered by a rollup, "
-            f"{self.split} of them with edges from the mart ({self.routed} of {self.with_rollups} worlds with rollups), "
+            f"{self.split} of them with edges from the mart "
+            f"({self.routed} of {self.with_rollups} worlds with rollups), "
             f"{sum(self.refused.values())} refused: {dict(self.refused.most_common(8))}\n"
             f"{dict(self.features)}"
         )

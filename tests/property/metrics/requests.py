@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Literal
 
 from serving.semantic.request import Axis, Compare, Filter, Having, Metric, MetricRequest, Order, Span, Top
 from serving.semantic.time import TimeRange, time_range
@@ -16,6 +17,7 @@ from tests.property.metrics.tables import TURNS, WORDS
 from tests.property.metrics.values import picks
 from tests.property.metrics.world import GRAINS
 
+Bound = Literal["=", "!=", "<", "<=", ">", ">="]
 WIDE = ("day.day", "seen.day", "n", "big", "id")  # many groups: rarely
 
 
@@ -147,7 +149,7 @@ def _dressed(
     """With the features that change what is shown of it."""
     numbers = [m for m in asked.metrics if _measure(sight, m).kind == "number"]
     if numbers and dice.random() < 0.12:
-        op = dice.choice(("<", "<=", ">", ">=", "!="))
+        op: Bound = dice.choice(("<", "<=", ">", ">=", "!="))
         asked = replace(asked, having=(Having(dice.choice(numbers), op, dice.choice((0, 1, 2, 50.5, 400))),))
     if numbers and asked.by and dice.random() < 0.22:
         metric = (
@@ -176,7 +178,7 @@ def _compare(
 ) -> Compare | None:
     """A comparison that moves whole buckets."""
     grains = GRAINS[:4] if dice.random() < 0.7 else GRAINS
-    offset = Compare("offset", dice.randint(1, 3), dice.choice(grains))  # type: ignore[arg-type]
+    offset = Compare("offset", dice.randint(1, 3), dice.choice(grains))
     compare = dice.choice((Compare("previous period"), Compare("previous year"), offset))
     asked = replace(asked, compare=compare)
     span, axes = moving(sight, asked.metrics[0].mart, asked)

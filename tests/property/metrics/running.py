@@ -25,7 +25,7 @@ def running(
     found: dict[Key, list[int]] = {}
     for shown, until in _ends(sight, mart, request, ranges, timed, time, [d for d in days.values() if d]):
         since = _since(sight, mart, name, until)
-        seen = {} if others else {(): []}
+        seen: dict[Key, list[int]] = {} if others else {(): []}
         for rid, day in days.items():
             if day is None or day >= until:
                 continue

@@ -51,7 +51,7 @@ class Sight:
         found = row[self.key(fact, axis) or ""]
         if axis.grain is None or found is None:
             return found
-        return bucket(found, axis.grain, self.world.week_starts, self.world.zone)  # type: ignore[arg-type]
+        return bucket(found, axis.grain, self.world.week_starts, self.world.zone)
 
     def newest(self, fact: str, axis: Axis) -> date | None:
         """The last day with data."""
@@ -60,7 +60,7 @@ class Sight:
         return max(days, default=None)
 
     def _plain(self, name: str) -> list[Row]:
-        found = self.copy.sql(f'SELECT * FROM "{name}" ORDER BY rid').to_arrow_table().to_pylist()
+        found: list[Row] = self.copy.sql(f'SELECT * FROM "{name}" ORDER BY rid').to_arrow_table().to_pylist()
         for computed in self.world.marts[name].computed:
             if computed in dict(self._own_kinds(name)):
                 text = COMPUTED[computed][0]

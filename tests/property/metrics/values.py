@@ -31,8 +31,8 @@ def picks(sight: Sight, metrics: Sequence[Metric]) -> set[Pick]:
     return {pick for pick, _ in leaves.columns}
 
 
-def evaluated(sight: Sight, metrics: Sequence[Metric], cells: Sequence[Cell], extra: str = "") -> list[tuple]:
-    """The metrics of every cell, in its order; `extra` are more columns, over m0, m1, …"""
+def evaluated(sight: Sight, metrics: Sequence[Metric], cells: Sequence[Cell]) -> list[tuple[object, ...]]:
+    """The metrics of every cell, in its order"""
     if not cells:
         return []
     leaves = _Leaves()
@@ -40,7 +40,9 @@ def evaluated(sight: Sight, metrics: Sequence[Metric], cells: Sequence[Cell], ex
     found: dict[Pick, list[str]] = {}
     for (pick, sql), column in leaves.columns.items():
         found.setdefault(pick, []).append(f"{sql} AS {column}")
-    parts, joins, parameters = [], [], {}
+    parts: list[str] = []
+    joins: list[str] = []
+    parameters: dict[str, list[int]] = {}
     for number, (pick, columns) in enumerate(found.items()):
         pairs = [(gid, rid) for gid, cell in enumerate(cells) for rid in cell.get(pick, ())]
         parameters |= {f"g{number}": [g for g, _ in pairs], f"r{number}": [r for _, r in pairs]}
@@ -53,13 +55,13 @@ def evaluated(sight: Sight, metrics: Sequence[Metric], cells: Sequence[Cell], ex
         joins.append(f"LEFT JOIN a{number} USING (gid)")
     values = ", ".join(f"{text} AS m{number}" for number, text in enumerate(texts))
     sql = (
-        f"WITH {', '.join(parts)} SELECT *{extra} FROM (SELECT gid, {values} "
+        f"WITH {', '.join(parts)} SELECT * FROM (SELECT gid, {values} "
         f"FROM (SELECT unnest(range({len(cells)})) AS gid) {' '.join(joins)})"
     )
     return _fetched(sight, sql, parameters)
 
 
-def _fetched(sight: Sight, sql: str, parameters: Mapping[str, list[int]]) -> list[tuple]:
+def _fetched(sight: Sight, sql: str, parameters: Mapping[str, list[int]]) -> list[tuple[object, ...]]:
     table = sight.copy.sql(sql, params=parameters).to_arrow_table()
     rows = sorted(zip(*(column.to_pylist() for column in table.columns), strict=True), key=lambda row: row[0])
     return [row[1:] for row in rows]

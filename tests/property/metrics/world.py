@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from serving.content.semantics import Grain
 from tests.property.metrics.measures import MeasureDef, measure_defs
 from tests.property.metrics.tables import ZONES, Table, fact_table, partner_table
 
-GRAINS = ("day", "week", "month", "quarter", "year")
+GRAINS: tuple[Grain, ...] = ("day", "week", "month", "quarter", "year")
 EVERYBODY = ("steward", "kinds", "numbers", "masked", "segments")
 COMPUTED = {  # name -> (text, type)
     "size": ("case when amount < 10 then 'small' when amount < 100 then 'large' end", "VARCHAR"),
