@@ -11,7 +11,7 @@ from serving.semantic.routes import Kept, Miss, Reason
 
 
 def rollup_view(kept: Kept, view: View, types: Mapping[str, str]) -> tuple[View, Kept] | Miss:
-    """The view behind `mart:rollup` for whom `view` is the mart's, and the rollup with what is barred to them.
+    """The view behind `mart:rollup` for the person of `view`, and the rollup with what is barred to them.
 
     `types` are those of the mart's columns as built. The groups it shows are those whose rows the mart's
     rules show: a Miss says why not, as where a rule compares a column that the rollup does not keep.

@@ -48,8 +48,8 @@ def expand_measures(tree: Node, model: Model, syntax: Syntax) -> Expanded:
     """
     if not any(_is_measure(node) for node in walk(tree)):
         return Expanded(tree)
-    mine = json.loads(json.dumps(tree))
     try:
+        mine = json.loads(json.dumps(tree))
         found = [_Expansion(model, syntax).query(part["node"], {}) for part in mine["statements"]]
     except RecursionError as error:
         raise QueryRefused("the query is nested too deeply", hint="split it with CTEs") from error

@@ -13,8 +13,6 @@ from serving.semantic.routes import Reason
 from serving.syntax import Node, Path, Syntax, column, folded, plain_form, written_path
 
 SLOT = "sluice_slot"  # stands in a block for what the source says later
-
-
 MARTS = 1_000  # whose forms are remembered at most
 
 

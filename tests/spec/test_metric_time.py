@@ -36,6 +36,7 @@ MEASURES: dict[str, dict[str, Any]] = {
     "reach": {"cumulative": "buyers"},
     "reach_lately": {"cumulative": "buyers", "window": "2 months"},
     "usual_so_far": {"cumulative": "usual", "to_date": "year"},
+    "debt": {"agg": "sum", "expr": "-amount"},
     "newest": {"agg": "max", "expr": "sold"},
     "stock": {"agg": "sum", "expr": "amount", "semi_additive": "sold"},
     "stock_so_far": {"cumulative": "stock"},
@@ -270,6 +271,11 @@ def test_a_change_has_room_for_unsigned_numbers_and_its_rate_has_its_sign(
     )[0]
     assert change == now - before
     assert rate == change / before
+    loss, before, _, rate = world.ask(
+        metrics="sales.debt", where="sold: 2026-02-01..2026-02-03", compare="3 days earlier"
+    )[0]
+    assert before < 0
+    assert rate == float(loss - before) / float(-before)
     smaller = world.ask(
         metrics="sales.most", by="day", where="day: 2026-02-01..2026-02-28", compare="1 day earlier"
     )
@@ -279,8 +285,8 @@ def test_a_change_has_room_for_unsigned_numbers_and_its_rate_has_its_sign(
 def test_two_days_may_look_at_one_and_no_row_is_repeated(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         "create schema if not exists leap; create or replace table leap.visits as select * from (values "
-        "(date '2023-02-27'), (date '2023-02-28'), (date '2023-02-28'), (date '2023-03-01'),"
-        "(date '2024-02-28'), (date '2024-02-29'), (date '2024-03-01')) t(on_day)"
+        "(date '2023-01-31'), (date '2023-02-27'), (date '2023-02-28'), (date '2023-02-28'),"
+        "(date '2023-03-01'), (date '2024-02-28'), (date '2024-02-29'), (date '2024-03-01')) t(on_day)"
     )
     connection.execute("set search_path = 'leap,main'")
     try:
@@ -304,6 +310,13 @@ def test_two_days_may_look_at_one_and_no_row_is_repeated(connection: duckdb.Duck
             compare="1 month earlier",
         )
         assert [row[1:3] for row in back] == [(1, 0), (1, 0)]
+        asked["where"] = "on_day: 2023-02-01..2023-02-28"
+        unseen = world.ask(**asked, compare="previous period", totals=True)
+        assert [(str(row[0]), *row[1:3]) for row in unseen] == [
+            ("2023-02-27", 1, 0),
+            ("2023-02-28", 2, 0),
+            ("None", 3, 1),
+        ]
     finally:
         connection.execute("reset search_path")
 

@@ -67,6 +67,11 @@ joins:
 """,
     "marts/customers.sql": "select * from raw_customers\n",
     "marts/customers.yml": "grain: customer_id\n",
+    "marts/autumn.sql": """\
+select number as id, timestamptz '2026-10-24 23:30:00+00' + to_hours(number) as seen
+from (select unnest(range(4)) as number)
+""",
+    "marts/autumn.yml": "grain: id\ntime: seen\nmeasures:\n  seen: {agg: count}\n",
     "marts/visits.sql": """\
 select number as id, make_timestamp(2026, 1, 1, 0, 0, 0) + to_hours(number * 6) as seen, 1 as pages
 from (select unnest(range(480)) as number)
@@ -224,6 +229,13 @@ def test_days_at_midnight_and_at_the_change_of_clocks_lose_no_rows(reports: Proj
     march = asked(reports, metrics=["orders.orders"], where=["ordered_at: 2026-03-29..2026-03-29"])
     assert rows(march) == [(50,)]
     assert rollups(march) == ["daily"]
+
+
+@pytest.mark.xfail(strict=True, reason="date_trunc('hour', …) puts both into the later one")
+def test_an_hour_that_comes_twice_in_autumn_is_two_groups(reports: Project) -> None:
+    """Clocks in Berlin go from 3:00 back to 2:00 at 1:00 UTC"""
+    answer = asked(reports, metrics=["autumn.seen"], by=["autumn.seen.hour"])
+    assert [count for _, count in rows(answer)] == [1, 1, 1, 1]
 
 
 def test_whole_buckets_of_a_rollup_and_the_rows_around_them_add_up(reports: Project) -> None:

@@ -32,7 +32,7 @@ def picks(sight: Sight, metrics: Sequence[Metric]) -> set[Pick]:
 
 
 def evaluated(sight: Sight, metrics: Sequence[Metric], cells: Sequence[Cell]) -> list[tuple[object, ...]]:
-    """The metrics of every cell, in its order"""
+    """The metrics of every cell, in their order."""
     if not cells:
         return []
     leaves = _Leaves()
@@ -55,8 +55,8 @@ def evaluated(sight: Sight, metrics: Sequence[Metric], cells: Sequence[Cell]) ->
         joins.append(f"LEFT JOIN a{number} USING (gid)")
     values = ", ".join(f"{text} AS m{number}" for number, text in enumerate(texts))
     sql = (
-        f"WITH {', '.join(parts)} SELECT * FROM (SELECT gid, {values} "
-        f"FROM (SELECT unnest(range({len(cells)})) AS gid) {' '.join(joins)})"
+        f"WITH {', '.join(parts)} SELECT gid, {values} "
+        f"FROM (SELECT unnest(range({len(cells)})) AS gid) {' '.join(joins)}"
     )
     return _fetched(sight, sql, parameters)
 
