@@ -5,7 +5,7 @@ screen -> DuckDB's own tree -> sqlglot's -> marts -> governed views -> measures 
 
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from serving.identity import User
 from serving.log_files import LogFile
 from serving.marts.publish import Version
 from serving.plan import Asked, Pinned, Plan
-from serving.reader import Reader
+from serving.reader import Heard, Reader
 from serving.semantic.measure_call import expand_measures
 from serving.semantic.metrics import compile_metrics
 from serving.semantic.request import MetricRequest
@@ -61,15 +61,26 @@ class Planner:
         self._content: Content | None = None
 
     def plan(
-        self, asked: Asked, user: User, content: Content, pinned: Pinned, parameters: Parameters = None
+        self,
+        asked: Asked,
+        user: User,
+        content: Content,
+        pinned: Pinned,
+        parameters: Parameters = None,
+        heard: Heard | None = None,
     ) -> Plan:
-        """Check what is asked and bind its names; raises QueryRefused."""
+        """Check what is asked and bind its names; raises QueryRefused.
+
+        `heard` is told of each block of aggregation; a plan that is known already has none to tell of.
+        """
         self._see(content)
         key = (asked, rights(user, content), _names_of(parameters))
         known = self._plans.get(key)
         if known is not None and known[0] is content and self._holds(known[1], pinned):
             return known[1]
         reader = self.reader(user, content, pinned)
+        if heard is not None:
+            reader = replace(reader, heard=heard)
         if asked.request is None:
             plan = self._plan(asked, reader, parameters)
         else:
@@ -116,8 +127,11 @@ class Planner:
         if any(view.aggregate for view in views):
             text = self._in_aggregates(text, views, reader.content, pinned, parameters)
         elif any(route.rollup for route in routed.routes):
-            text = self._printed(routed.tree)
-            views = self._bound(read_tree(routed.tree, ours=True), routed.routes, reader)
+            try:
+                text = self._printed(routed.tree)
+                views = self._bound(read_tree(routed.tree, ours=True), routed.routes, reader)
+            except QueryRefused:  # no question is refused because a rollup would have been quicker
+                routed = Routed(tree, ())
         return Plan(text, views, pinned, columns, routed.routes, approximate, reading.volatile)
 
     def _routed(self, tree: Message, asked: Asked, reader: Reader, marts: Collection[str]) -> Routed:

@@ -32,7 +32,8 @@ from serving.marts.data_tests import test_problems
 from serving.marts.graph import Graph, mart_graph
 from serving.marts.publish import Version
 from serving.plan import Asked, Pinned, Plan
-from serving.planning import built_columns, rights
+from serving.planning import Planner, built_columns, rights
+from serving.reader import Heard
 from serving.rights import published
 from serving.rights.grants import everybody
 from serving.rights.table import access_table
@@ -189,6 +190,22 @@ class Project:
         who = self.user(user) if isinstance(user, str) else user
         asked = self._asked(sql, metrics, who, "explain", as_of, rollups)
         return self._door.planner.plan(asked, who, self.content, self._pin(as_of), parameters)
+
+    def rehearse(
+        self,
+        sql: str | None = None,
+        *,
+        metrics: MetricRequest | None = None,
+        user: User | str,
+        content: Content,
+        heard: Heard,
+        parameters: Parameters = None,
+    ) -> Plan:
+        """As `explain`, by other content over what is built; `heard` is told of each block of aggregation."""
+        who = self.user(user) if isinstance(user, str) else user
+        asked = self._asked(sql, metrics, who, "suggest", None, True)
+        planner = Planner(self._pool, self._door.mask_key, self._log)
+        return planner.plan(asked, who, content, self._pin(None), parameters, heard)
 
     def model(self, user: User) -> Model:
         """The definitions, over what the user may read of the version that serves."""

@@ -14,8 +14,11 @@ from serving.identity import User
 from serving.plan import Pinned
 from serving.semantic.choose import choose
 from serving.semantic.model import Model
-from serving.semantic.routes import Kept, Miss, Need, Offer, Source
+from serving.semantic.routes import Kept, Miss, Need, Offer, Route, Source
 from serving.semantic.source import base_source
+
+Heard = Callable[[Need, Route], None]
+"""Is told what a block of aggregation needs, and where it finds it."""
 
 
 @dataclass(eq=False)
@@ -28,6 +31,7 @@ class Reader:
     user: User
     mask_key: str
     lookup: Lookup
+    heard: Heard | None = None
     _views: dict[str, View] = field(default_factory=dict)
     _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
 
@@ -67,10 +71,14 @@ class Reader:
         def source(need: Need) -> Source:
             mart, kinds = self.content.marts[need.mart], self.built[need.mart]
             rows, starts = self.pinned.rows(need.mart), self.model.week_starts
-            if not rollups:
-                return base_source(mart, need, dict(kinds), starts, (), rows)
             zone = self.content.project.timezone
-            return choose(need, mart, kinds, self.offers(need.mart), starts, zone, rows)
+            if rollups:
+                found = choose(need, mart, kinds, self.offers(need.mart), starts, zone, rows)
+            else:
+                found = base_source(mart, need, dict(kinds), starts, (), rows)
+            if self.heard is not None:
+                self.heard(need, found.route)
+            return found
 
         return source
 

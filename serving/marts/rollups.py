@@ -15,7 +15,6 @@ from serving.errors import BuildFailed
 from serving.marts.declared import UNPUBLISHED, DeclaredRollup
 from serving.marts.reconcile import reconcile
 from serving.semantic.dimension import quoted
-from serving.semantic.leaves import DOUBTFUL
 from serving.semantic.routes import Kept
 from serving.syntax import folded, walk
 
@@ -24,7 +23,6 @@ KEPT = TypeAdapter(tuple[Kept, ...])
 
 _ABOUT = ":rollups"
 _ADDED_AS_FLOAT = {"FLOAT", "DOUBLE", "UHUGEINT"}  # by the engine's sum
-_AVERAGED_AS_FLOAT = {*_ADDED_AS_FLOAT, "BIGNUM"}  # by its avg
 _RESTLESS = {"age", "ago", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 
 
@@ -120,8 +118,8 @@ def _never_exact(
                 "compute it in the mart's SQL, or leave it out of the rollup"
             )
     for column, leaf in rollup.leaves.items():
-        kind = _type(connection, rollup, leaf.expr) if leaf.function in DOUBTFUL else ""
-        if kind in (_ADDED_AS_FLOAT if leaf.function == "sum" else _AVERAGED_AS_FLOAT):
+        kind = _type(connection, rollup, leaf.expr) if leaf.function == "sum" else ""
+        if kind in _ADDED_AS_FLOAT:
             yield (
                 f"{start} {leaf.sql()} ({', '.join(rollup.measures[column])}): {leaf.expr} is {kind}, and "
                 "sums of floating-point numbers depend on the order of the rows; cast to DECIMAL in the "

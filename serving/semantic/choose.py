@@ -31,7 +31,7 @@ def choose(
     fits: list[Fit] = []
     for offer in offers:
         try:
-            fits.append(fit(offer, need, mart, kinds, week_starts, timezone))
+            fits.append(fit(offer, need, mart, kinds, week_starts, timezone, rows))
         except Unfit as reason:
             misses[offer.kept.name] = Miss(offer.kept.name, reason.reason, reason.words)
     if not fits:

@@ -1,16 +1,17 @@
 """How one rollup answers one need: each dimension, aggregate and range of days as a text over its columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from serving.content.model import Mart
 from serving.semantic.buckets import Stretch, best_stretch
 from serving.semantic.dimension import COARSER, GRAINS, bucket_sql, dimension_sql, quoted, split_grain
-from serving.semantic.leaves import DOUBTFUL, WHOLE, Leaf
-from serving.semantic.reads import columns_read, is_steady, makes_floats
+from serving.semantic.leaves import AVERAGED, WHOLE, Leaf
+from serving.semantic.reads import columns_read, is_steady
 from serving.semantic.routes import Days, Kept, Need, Offer, Reason
 
 _INEXACT = ("FLOAT", "DOUBLE", "UHUGEINT", "BIGNUM")  # types that the engine adds as floating-point numbers
+_BITS = {"TINYINT": 7, "UTINYINT": 8, "SMALLINT": 15, "USMALLINT": 16, "INTEGER": 31, "UINTEGER": 32}
 _SETTLED = ("min", "max", "count_distinct", "approx_count_distinct")  # rows that come twice change nothing
 
 
@@ -39,16 +40,22 @@ class Fit:
 
 
 def fit(
-    offer: Offer, need: Need, mart: Mart, kinds: Mapping[str, str], week_starts: str, timezone: str
+    offer: Offer,
+    need: Need,
+    mart: Mart,
+    kinds: Mapping[str, str],
+    week_starts: str,
+    timezone: str,
+    rows: int,
 ) -> Fit:
-    """The rollup's answer; raises Unfit."""
+    """The rollup's answer; raises Unfit. `rows` is how many the mart has."""
     if offer.refused is not None:
         raise Unfit(offer.refused.reason, offer.refused.words)
     kept = offer.kept
     if kept.timezone != timezone:
         built = f"it was built for days of {kept.timezone}, and the project's are {timezone}"
         raise Unfit(Reason.TIME_ZONE, built)
-    found = _Fitting(kept, need, mart, kinds, week_starts)
+    found = _Fitting(kept, need, mart, kinds, week_starts, rows)
     for name in sorted(need.columns):
         found.plain(name)
     dimensions = {key: found.dimension(key) for key in dict.fromkeys((*need.groups, *sorted(need.filters)))}
@@ -84,6 +91,7 @@ class _Fitting:
     mart: Mart
     kinds: Mapping[str, str]
     week_starts: str
+    rows: int
     uses: dict[str, None] = field(default_factory=dict)  # in the order of their first use
 
     def dimension(self, key: str) -> str:
@@ -116,6 +124,8 @@ class _Fitting:
 
     def leaf(self, leaf: Leaf) -> str:
         """The aggregate over the rollup's columns."""
+        if leaf.function == AVERAGED:
+            return self._average(leaf)
         if not (self.is_kept(leaf) and (leaf.mergeable or self._is_whole)) and self._over_dimensions(leaf):
             return leaf.sql()
         if not self.is_kept(leaf):
@@ -186,17 +196,19 @@ class _Fitting:
         return self.need.whole and set(self.need.groups) == set(self.kept.dimensions)
 
     def _must_be_exact(self, leaf: Leaf) -> None:
-        if leaf.function not in DOUBTFUL:
-            return
-        read = columns_read(leaf.expr or "", self.mart.name, self.kinds)
-        kinds = [self.kept.types[leaf.column], *(self.kinds[column] for column in read or ())]
-        if leaf.function == "sum":
-            kinds = kinds[:1]  # the sum itself has the type that tells
-        elif read is None or makes_floats(leaf.expr or ""):
-            kinds.append("DOUBLE")
-        if any(word in kind for kind in kinds for word in _INEXACT):
+        if leaf.function == "sum" and any(word in self.kept.types[leaf.column] for word in _INEXACT):
             words = f"{leaf.sql()} adds floating-point numbers, and their order changes the last digits"
             raise Unfit(Reason.FLOAT, words)
+
+    def _average(self, leaf: Leaf) -> str:
+        """Of whole numbers whose sum a DOUBLE holds: else avg() and the quotient differ in the last digit."""
+        total, rows = replace(leaf, function="sum"), replace(leaf, function="count")
+        quotient = f"({self.leaf(total)} / NULLIF({self.leaf(rows)}, 0))"
+        bits = _BITS.get(self.kinds.get((leaf.expr or "").strip().strip('"'), ""))
+        if bits is None or self.rows << bits > 2**53:
+            words = f"the engine rounds {leaf.sql()} in its own way; MEASURE(…) is the same everywhere"
+            raise Unfit(Reason.FLOAT, words)
+        return quotient
 
     def _must_be_steady(self, name: str, text: str) -> None:
         if not is_steady(text):

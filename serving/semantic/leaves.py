@@ -28,10 +28,10 @@ Function = Literal[
     "approx_count_distinct",
     "approx_quantile",
 ]
-STATES = ("avg", "approx_count_distinct", "approx_quantile")  # kept as the engine's aggregate states
+STATES = ("approx_count_distinct", "approx_quantile")  # kept as the engine's aggregate states
 WHOLE = ("count_distinct", "median", "quantile")  # the value of a group says nothing about a larger one
 COUNTS = ("count", "count_distinct", "approx_count_distinct")  # 0 where there are no rows, not NULL
-DOUBTFUL = ("sum", "avg")  # of floating-point numbers these depend on the order of the rows
+AVERAGED = "avg"  # only where a question writes it: a measure's average is a quotient of two leaves
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Leaf:
                 return f"CAST(coalesce(sum({column}), 0) AS BIGINT)"
             case "sum" | "min" | "max":
                 return f"{self.function}({column})"
-            case "avg" | "approx_count_distinct" | "approx_quantile":
+            case "approx_count_distinct" | "approx_quantile":
                 return f"finalize(combine_aggr({column}))"
             case _:
                 raise ValueError(f"{self.function} of parts cannot be put together")
@@ -190,6 +190,10 @@ def _formula(key: _Marted, name: str, approximate: bool, inside: tuple[str, ...]
     measure = mart.measures[name]
     if measure.cumulative is not None:
         return _formula(key, measure.cumulative, approximate, (*inside, name))
+    if measure.agg == "avg":
+        # the engine's avg of decimals has a last digit that depends on what else the query asks
+        leaves = (Leaf("sum", measure.expr, measure.filter), Leaf("count", measure.expr, measure.filter))
+        return Formula(f"({mark(0)} / NULLIF({mark(1)}, 0))", leaves)
     if measure.agg is not None:
         return Formula(mark(0), (_leaf(measure, approximate),))
     text, names = safe_division(measure.expr or "")

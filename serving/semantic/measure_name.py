@@ -56,7 +56,11 @@ def find(call: Call, seats: Seats, model: Model) -> tuple[Seat, str]:
         chosen = _named(call, seats)
     found = [(seat, name) for seat in chosen if (name := _measure(model, seat.relation.mart, call.name))]
     if len(found) == 1:
-        return found[0]
+        seat, name = found[0]
+        if other := next((mart for mart in seat.relation.beside if _measure(model, mart, call.name)), ""):
+            problem = f"{call} may be of {seat.relation.mart} or {other}, which {seat.title} joins"
+            raise QueryRefused(problem, hint=f"write MEASURE({seat.relation.mart}.{call.name}) there")
+        return seat, name
     if found:
         names = [seat.written or seat.relation.mart for seat, _ in found]
         problem = f"{call} may be of {' or '.join(names)}: each has a measure of that name"

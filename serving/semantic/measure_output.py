@@ -78,7 +78,8 @@ def given(node: Node, seats: Seats, estimated: Estimated) -> Relation:
     alike = "DISTINCT_MODIFIER" in modifiers and all(key.nulls for key in keys)
     if alike and not modifiers["DISTINCT_MODIFIER"]["distinct_on_targets"]:
         mart, kept = "", _plain(columns)  # rows that look alike became one
-    return Relation(kept, mart, (*keys, *_distinct(modifiers, columns, resolve)), single)
+    marts = [m for seat in seats for m in (seat.relation.mart, *seat.relation.beside) if m not in ("", mart)]
+    return Relation(kept, mart, tuple(marts), (*keys, *_distinct(modifiers, columns, resolve)), single)
 
 
 def combined(node: Node, arms: list[Relation]) -> Relation:

@@ -35,6 +35,7 @@ class Relation:
 
     columns: tuple[Shown, ...] | None = None
     mart: str = ""  # each row is a row of this mart, and none of its rows stands in two
+    beside: tuple[str, ...] = ()  # marts that were joined to it
     keys: tuple[Key, ...] = ()
     single: bool = False  # at most one row
 
@@ -139,7 +140,8 @@ def mart_relation(model: Model, name: str) -> Relation:
         for column, kind in readable.items()
     ]
     known = {column.name for column in columns} - masked
-    return Relation(tuple(columns), name, tuple(key for key in _keys(model, mart) if key.columns <= known))
+    keys = tuple(key for key in _keys(model, mart) if key.columns <= known)
+    return Relation(tuple(columns), name, keys=keys)
 
 
 def _keys(model: Model, mart: Mart) -> list[Key]:

@@ -41,7 +41,6 @@ class _Reading:
 
     paths: frozenset[tuple[str, ...]] | None
     steady: bool
-    inexact: bool
 
 
 def columns_read(text: str, mart: str, columns: Collection[str]) -> frozenset[str] | None:
@@ -66,11 +65,6 @@ def is_steady(text: str) -> bool:
     return _reading(text).steady
 
 
-def makes_floats(text: str) -> bool:
-    """Whether the text by itself turns exact numbers into floating-point ones."""
-    return _reading(text).inexact
-
-
 @lru_cache(maxsize=1_000)
 def _folded(columns: tuple[str, ...]) -> Mapping[str, str]:
     return {folded(name): name for name in columns}
@@ -81,17 +75,12 @@ def _reading(text: str) -> _Reading:
     try:
         tree = sqlglot.parse_one(text.removesuffix(_STATE), dialect="duckdb")
     except (SqlglotError, RecursionError):
-        return _Reading(None, steady=False, inexact=True)
+        return _Reading(None, steady=False)
     nodes = list(tree.walk())
     steady = not any(_wanders(node) for node in nodes)
-    floats = ("FLOAT", "DOUBLE")
-    inexact = any(
-        isinstance(node, exp.Div) or (isinstance(node, exp.DataType) and node.this.name in floats)
-        for node in nodes
-    )
     unclear = any(isinstance(node, _MANY) or _is_star(node) or _is_loose(node) for node in nodes)
     paths = frozenset(_path(node) for node in nodes if isinstance(node, exp.Column))
-    return _Reading(None if unclear else paths, steady, inexact)
+    return _Reading(None if unclear else paths, steady)
 
 
 def _wanders(node: exp.Expr) -> bool:

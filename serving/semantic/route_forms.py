@@ -7,7 +7,7 @@ from typing import Any
 from serving.content.model import Mart
 from serving.errors import QueryRefused
 from serving.semantic.dimension import dimension_sql, split_grain
-from serving.semantic.leaves import Leaf, formula
+from serving.semantic.leaves import AVERAGED, Leaf, formula
 from serving.semantic.route_apart import Tables
 from serving.semantic.routes import Reason
 from serving.syntax import Node, Path, Syntax, column, folded, plain_form, written_path
@@ -117,6 +117,8 @@ def forms(mart: Mart, week_starts: str, syntax: Syntax) -> Forms:
 
 def _forms(mart: Mart, week_starts: str, syntax: Syntax) -> Forms:
     leaves = [Leaf("count"), *(leaf for name in mart.measures for leaf in _leaves(mart, name))]
+    means = (measure for measure in mart.measures.values() if measure.agg == AVERAGED)
+    leaves += [Leaf(AVERAGED, measure.expr, measure.filter) for measure in means]
     found = {form: leaf for leaf in dict.fromkeys(leaves) for form in _form(mart, leaf.sql(), syntax)}
     keys = [*mart.dimensions, *(key for rollup in mart.rollups.values() for key in rollup.dimensions)]
     computed = {

@@ -9,7 +9,7 @@ from serving.content.validate import near
 from serving.errors import Problem
 from serving.semantic.check_place import at
 from serving.semantic.check_texts import columns_read
-from serving.semantic.leaves import DOUBTFUL, formula
+from serving.semantic.leaves import formula
 
 Types = Mapping[str, str]  # column -> DuckDB type
 FLOATS = ("FLOAT", "DOUBLE", "REAL")
@@ -121,7 +121,7 @@ def _float_sums(mart: Mart, path: KeyPath, word: str, types: Types) -> Iterator[
         return
     for leaf in leaves:
         kind = types.get(_plain(leaf.expr), "")
-        if leaf.function in DOUBTFUL and kind.startswith(FLOATS):
+        if leaf.function == "sum" and kind.startswith(FLOATS):
             words = f"'{word}' needs {leaf.function}({leaf.expr}), and '{leaf.expr}' is {kind}"
             hint = (
                 "sums of floating-point numbers depend on the order of rows: cast to DECIMAL, or leave it out"

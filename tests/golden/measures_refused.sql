@@ -207,3 +207,9 @@ on t.customer_id = c.customer_id) x on x.k = o.customer_id;
 select measure(revenue) from orders o join (select customer_id, customer_id::int as opened from tickets
 group by opened, customer_id) t on t.customer_id = o.customer_id and t.opened = o.customer_id;
 -- is not known to be unique by customer_id, opened
+
+with x as (select o.*, t.opened from orders o join tickets t on t.ticket_id = o.id) select measure(shared) from x;
+-- passes no mart's rows on
+
+with x as (select o.*, t.opened from tickets t left join orders o on o.id = t.ticket_id) select measure(shared) from x;
+-- MEASURE(shared) may be of tickets or orders, which 'tickets' (x) joins|write MEASURE(tickets.shared) there

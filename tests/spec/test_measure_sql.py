@@ -254,7 +254,7 @@ TABLES = [
     "(SELECT x, sum(v) AS v, min(id) AS id, max(u) AS u FROM pair GROUP BY x)",
     "(SELECT max(id) AS id, 1 AS u, 2 AS x FROM pair)",
     "(SELECT id, u, x FROM one UNION SELECT id, u, x FROM pair)",
-    "(SELECT DISTINCT ON (x) * FROM pair)",
+    "(SELECT DISTINCT ON (x) * FROM pair ORDER BY row)",
     "(SELECT p.* FROM pair p LEFT JOIN one q ON p.x = q.id)",
 ]
 COLUMNS = dict.fromkeys(("row", "id", "u", "x", "v"), "INTEGER")
@@ -294,7 +294,7 @@ def test_whatever_join_is_accepted_counts_every_row_once(shop: Shop) -> None:
         create table pair as select * from (values (0, 1, 1, 1, 1), (1, 1, 1, 2, 20), (2, 2, null, 1, 50),
             (3, 2, 3, 3, 70)) listed(row, id, u, x, v)""")
     accepted = 0
-    for _ in range(500):
+    for _ in range(700):
         table, names = joined(chance)
         name = chance.choice(names)
         try:
@@ -308,4 +308,4 @@ def test_whatever_join_is_accepted_counts_every_row_once(shop: Shop) -> None:
         by_hand = f"SELECT sum(v) AS v, count(*) AS n FROM ({rows}) WHERE row IS NOT NULL"
         assert found == shop.rows(by_hand), text
         accepted += 1
-    assert accepted > 50
+    assert accepted > 40

@@ -231,7 +231,6 @@ def test_days_at_midnight_and_at_the_change_of_clocks_lose_no_rows(reports: Proj
     assert rollups(march) == ["daily"]
 
 
-@pytest.mark.xfail(strict=True, reason="date_trunc('hour', …) puts both into the later one")
 def test_an_hour_that_comes_twice_in_autumn_is_two_groups(reports: Project) -> None:
     """Clocks in Berlin go from 3:00 back to 2:00 at 1:00 UTC"""
     answer = asked(reports, metrics=["autumn.seen"], by=["autumn.seen.hour"])

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import cast
 from zoneinfo import ZoneInfo
 
 from serving.semantic.request import Axis, MetricRequest, Span
@@ -12,6 +11,7 @@ from tests.property.metrics.calendar_days import Moment, bucket, day_of, later
 from tests.property.metrics.chosen import Ranges
 from tests.property.metrics.lines import Key, Line
 from tests.property.metrics.sight import Sight
+from tests.property.metrics.world import COMPUTED
 
 _UNITS = {"day": (0, 1), "week": (0, 7), "month": (1, 0), "quarter": (3, 0), "year": (12, 0)}
 
@@ -105,13 +105,19 @@ def filled_axes(
     sight: Sight, mart: str, request: MetricRequest, ranges: Ranges
 ) -> tuple[tuple[Axis, ...], TimeRange]:
     """The axes over the first time that a span bounds, and its days."""
-    timed = [axis for axis in request.by if axis.grain]
+    timed = [axis for axis in request.by if axis.grain or _dated(sight, mart, axis)]
     for axis in timed:
         bounds = [ranges[s] for s in request.spans if sight.key(mart, s.axis) == sight.key(mart, axis)]
         if bounds:
-            same = tuple(a for a in timed if sight.key(mart, a) == sight.key(mart, axis))
+            same = tuple(a for a in request.by if sight.key(mart, a) == sight.key(mart, axis))
             return same, TimeRange(max(b.start for b in bounds), min(b.end for b in bounds))
     raise LookupError("nothing to fill")
+
+
+def _dated(sight: Sight, mart: str, axis: Axis) -> bool:
+    """Whether its values are days: a plain column, of the mart or of one joined."""
+    key = sight.key(mart, axis) or ""
+    return sight.kinds[mart][key] == "DATE" and key.rpartition(".")[2] not in COMPUTED
 
 
 def _buckets(sight: Sight, mart: str, axes: Sequence[Axis], days: TimeRange) -> Iterable[Key]:
@@ -120,7 +126,7 @@ def _buckets(sight: Sight, mart: str, axes: Sequence[Axis], days: TimeRange) -> 
     if any(axis.grain == "hour" for axis in axes):
         zoned = "ZONE" in sight.kinds[mart][sight.key(mart, axes[0]) or ""]
         moments = _quarters(days, ZoneInfo(zone) if zoned else None)
-    found = (tuple(bucket(moment, cast(str, a.grain), week, zone) for a in axes) for moment in moments)
+    found = (tuple(bucket(moment, a.grain or "day", week, zone) for a in axes) for moment in moments)
     return dict.fromkeys(found)
 
 

@@ -195,9 +195,16 @@ def _fillable(sight: Sight, asked: MetricRequest, ranges: Mapping[Span, TimeRang
     except LookupError:
         return False
     grains = {axis.grain for axis in axes}
+    if None in grains and any(kind != "DATE" for kind in _kinds(sight, asked, axes)):
+        return False
     return not (("week" in grains) and grains & {"month", "quarter", "year"}) and (
         asked.top is None or asked.top.axis not in axes
     )
+
+
+def _kinds(sight: Sight, asked: MetricRequest, axes: tuple[Axis, ...]) -> list[str]:
+    mart = asked.metrics[0].mart
+    return [sight.kinds[mart][sight.key(mart, axis) or ""] for axis in axes]
 
 
 def _totals(dice: random.Random, by: tuple[Axis, ...]) -> tuple[tuple[Axis, ...], ...]:

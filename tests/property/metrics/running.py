@@ -40,9 +40,9 @@ def running(
 
 
 def time_axis(sight: Sight, mart: str, by: Sequence[Axis]) -> Axis:
-    """The time it runs along: of the grains in `by` the mart's own time before others; without any, that."""
+    """The time it runs along: of the times in `by` the mart's own before others; without any, that."""
     own = {c.name for c in sight.world.marts[mart].table.columns if c.timely}
-    timed = [axis for axis in by if axis.grain and sight.key(mart, axis) in own]
+    timed = [axis for axis in by if sight.key(mart, axis) in own]
     main = [axis for axis in timed if sight.key(mart, axis) == sight.world.marts[mart].time]
     found = next(iter([*main, *timed]), Axis("time"))
     return Axis(found.name, None, found.path)

@@ -120,9 +120,7 @@ def _instant(dice: random.Random, day: date, zone: str | None) -> datetime:
     local = datetime(day.year, day.month, day.day, hour, dice.choice((0, 0, 15, 30, 59)))
     if zone is None:
         return local
-    there = local.replace(tzinfo=ZoneInfo(zone))
-    if there.utcoffset() != there.replace(fold=1).utcoffset():
-        there += timedelta(hours=5)  # an hour that comes twice: test_reported_misses.py has it
+    there = local.replace(tzinfo=ZoneInfo(zone), fold=dice.randint(0, 1))
     return datetime.fromtimestamp(there.timestamp(), ZoneInfo("UTC"))
 
 
