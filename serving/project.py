@@ -39,8 +39,9 @@ from serving.rights.grants import everybody
 from serving.rights.table import access_table
 from serving.semantic.check import semantic_problems
 from serving.semantic.model import Model
-from serving.semantic.request import MetricRequest
+from serving.semantic.request import MetricRequest, Span
 from serving.semantic.spans import newest_columns, newest_sql, span_ranges
+from serving.semantic.time import TimeRange
 from serving.semantic.type_check import built_problems
 from serving.store import Store, utc_now
 
@@ -211,6 +212,18 @@ class Project:
         """The definitions, over what the user may read of the version that serves."""
         return self._door.planner.reader(user, self.content, self._pin(None)).model
 
+    def ranges(
+        self, metrics: MetricRequest, user: User, surface: str = "python", as_of: int | None = None
+    ) -> tuple[tuple[Span, TimeRange], ...]:
+        """The days that each span of the request means for the user; raises QueryRefused."""
+        if not metrics.spans:
+            return ()
+        model = self._door.planner.reader(user, self.content, self._pin(as_of)).model
+        newest = {
+            column: self._newest(*column, user, surface, as_of) for column in newest_columns(model, metrics)
+        }
+        return span_ranges(model, metrics, newest, self._today())
+
     def weigh(self, plan: Plan, parameters: Parameters = None) -> str:
         """`light` or `heavy`: the lane that a question would run in, by a coarse guess."""
         return self._door.lane(plan, Run(plan.sql, plan.bodies, None, None, plan.secure, parameters))
@@ -256,16 +269,7 @@ class Project:
             raise TypeError("ask either sql or metrics")
         if metrics is None:
             return Asked(sql=sql or "", rollups=rollups)
-        if not metrics.spans:
-            return Asked(request=metrics, rollups=rollups)
-        pinned = self._pin(as_of)
-        model = self._door.planner.reader(user, self.content, pinned).model
-        newest = {
-            column: self._newest(*column, user, surface, as_of) for column in newest_columns(model, metrics)
-        }
-        return Asked(
-            request=metrics, ranges=span_ranges(model, metrics, newest, self._today()), rollups=rollups
-        )
+        return Asked(request=metrics, ranges=self.ranges(metrics, user, surface, as_of), rollups=rollups)
 
     def _newest(self, mart: str, column: str, user: User, surface: str, as_of: int | None) -> date | None:
         """The last day with data that the user may see: ranges in words end there, not today."""

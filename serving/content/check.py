@@ -58,7 +58,7 @@ def _dashboards(content: Content) -> Iterator[Problem]:
         for index, tile in enumerate(board.tiles):
             path = ("tiles", index, "metrics")
             for metric in tile.metrics:
-                mart, _, measure = metric.partition(".")
+                mart, _, measure = metric.removeprefix("~").partition(".")
                 yield from unknown(board, path, "visible mart", [mart], shown)
                 if mart in shown:
                     yield from unknown(board, path, f"measure of {mart}", [measure], shown[mart].measures)

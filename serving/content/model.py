@@ -138,17 +138,25 @@ class Mart(Resource):
 
 
 class Tile(Spec):
-    """One picture of a dashboard: metrics of one mart, or a governed SQL query."""
+    """One picture of a dashboard: a metric request in its words, or a governed SQL query."""
 
     title: str
     description: str = ""
-    metrics: Names = ()  # mart.measure
-    by: Names = ()  # column or column.grain (day, week, month, quarter, year)
+    metrics: Names = ()  # mart.measure; ~mart.measure: an estimate will do
+    by: Names = ()  # column, column.grain (day, week, month, quarter, year), or join.column
     split: str | None = None
+    where: Names = ()  # conditions; the page's filters hold, too
+    having: Names = ()
     sql: str | None = None
     chart: Literal["number", "line", "bar", "table"] = "table"
-    compare: Literal["previous period", "previous year"] | None = None
-    order: Literal["value", "label"] | None = None  # bars: by size, or by name
+    compare: str | None = Field(
+        default=None,
+        pattern=r"^(previous (period|year)|[1-9]\d{0,3} (day|week|month|quarter|year)s? earlier)$",
+    )
+    top: str | None = None  # "5 country by orders.revenue, other"
+    totals: bool = False  # a last row over everything
+    fill: bool = True  # lines show every bucket of the range, also those without rows
+    order: Names = ()  # value, label, or columns of the answer: -revenue
     limit: int | None = Field(default=None, ge=1)
     width: int = Field(default=1, ge=1, le=4)
 
@@ -156,7 +164,16 @@ class Tile(Spec):
     def _one_question(self) -> "Tile":
         if bool(self.metrics) == (self.sql is not None):
             raise ValueError("needs either 'metrics' or 'sql'")
+        if self.sql is not None and (self.where or self.having or self.top or self.totals):
+            raise ValueError("asks SQL: 'where', 'having', 'top' and 'totals' belong to 'metrics'")
+        if self.limit is not None and (self.totals or self.top):
+            raise ValueError("has a 'limit', which may cut off its totals or the rest: write 'top' alone")
         return self
+
+    @property
+    def marts(self) -> tuple[str, ...]:
+        """The marts whose measures it asks for."""
+        return tuple(dict.fromkeys(metric.removeprefix("~").partition(".")[0] for metric in self.metrics))
 
 
 class Dashboard(Resource):

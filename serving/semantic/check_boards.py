@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
-from serving.content.model import Content, Dashboard, Mart
+from serving.content.model import Content, Dashboard, Mart, Tile
 from serving.content.spec import KeyPath
 from serving.content.validate import near
-from serving.errors import Problem
+from serving.errors import Problem, QueryRefused
 from serving.semantic.dimension import GRAINS
+from serving.semantic.tile import tile_request
 
 
 def board_problems(content: Content, board: Dashboard) -> Iterator[Problem]:
     """All problems of a dashboard's dimensions and filters."""
     read: dict[str, Mart] = {}
     for index, tile in enumerate(board.tiles):
-        names = dict.fromkeys(metric.partition(".")[0] for metric in tile.metrics)
-        marts = [content.marts[name] for name in names if name in content.marts]
+        marts = [content.marts[name] for name in tile.marts if name in content.marts]
         read |= {mart.name: mart for mart in marts}
         asked: list[tuple[KeyPath, str]] = [
             (("tiles", index, "by", place), key) for place, key in enumerate(tile.by)
@@ -25,12 +25,23 @@ def board_problems(content: Content, board: Dashboard) -> Iterator[Problem]:
             for mart in marts:
                 if (found := _out_of_reach(content, mart, key)) is not None:
                     yield Problem(board._where.file, board._where.line(*path), *found)
+        yield from _unreadable(board, index, tile)
     for name in board.filters:
         if all(_out_of_reach(content, mart, name) is not None for mart in read.values()):
             known = {column for mart in read.values() for column in _dimensions(mart)}
             line = board._where.line("filters", name)
             words = f"no mart of this dashboard has the column '{name}'"
             yield Problem(board._where.file, line, words, near(name, known))
+
+
+def _unreadable(board: Dashboard, index: int, tile: Tile) -> Iterator[Problem]:
+    """What cannot be read as words of a metric request."""
+    if not tile.metrics:
+        return
+    try:
+        tile_request(tile)
+    except QueryRefused as refusal:
+        yield Problem(board._where.file, board._where.line("tiles", index), refusal.problem, refusal.hint)
 
 
 def _out_of_reach(content: Content, mart: Mart, key: str) -> tuple[str, str] | None:

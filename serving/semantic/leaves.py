@@ -31,7 +31,7 @@ Function = Literal[
 STATES = ("approx_count_distinct", "approx_quantile")  # kept as the engine's aggregate states
 WHOLE = ("count_distinct", "median", "quantile")  # the value of a group says nothing about a larger one
 COUNTS = ("count", "count_distinct", "approx_count_distinct")  # 0 where there are no rows, not NULL
-AVERAGED = "avg"  # only where a question writes it: a measure's average is a quotient of two leaves
+AVERAGED: Literal["avg"] = "avg"  # only where a question writes it: a measure's average is a quotient of two leaves
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ def _formula(key: _Marted, name: str, approximate: bool, inside: tuple[str, ...]
         return _formula(key, measure.cumulative, approximate, (*inside, name))
     if measure.agg == "avg":
         # the engine's avg of decimals has a last digit that depends on what else the query asks
-        leaves = (Leaf("sum", measure.expr, measure.filter), Leaf("count", measure.expr, measure.filter))
-        return Formula(f"({mark(0)} / NULLIF({mark(1)}, 0))", leaves)
+        both = Leaf("sum", measure.expr, measure.filter), Leaf("count", measure.expr, measure.filter)
+        return Formula(f"({mark(0)} / NULLIF({mark(1)}, 0))", both)
     if measure.agg is not None:
         return Formula(mark(0), (_leaf(measure, approximate),))
     text, names = safe_division(measure.expr or "")

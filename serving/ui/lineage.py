@@ -38,7 +38,7 @@ def arrows(
         for start, end in between
     ]
     for name, board in content.dashboards.items():
-        read = {metric.partition(".")[0] for tile in board.tiles for metric in tile.metrics}
+        read = {mart for tile in board.tiles for mart in tile.marts}
         found += [(Node("mart", mart), Node("dashboard", name)) for mart in sorted(read & shown)]
     found += [
         (Node("mart", sync.source), Node("sync", name))

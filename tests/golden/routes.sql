@@ -19,7 +19,7 @@ SELECT CAST(orders."ordered_at.month" AS TIMESTAMP) AS "month", (sum(orders.sum_
 -- answered by: by_month
 SELECT date_trunc('quarter', ordered_at)::date AS quarter, avg(pieces) FROM orders WHERE ordered_at >= '2026-01-01' AND ordered_at < '2026-04-01' AND region IN ('EMEA', 'AMER') GROUP BY ALL ORDER BY ALL;
 -- reads:
-SELECT CAST(date_trunc('quarter', orders."ordered_at.month") AS DATE) AS "quarter", finalize(combine_aggr(orders.avg_2aa6390633f2)) AS "avg(pieces)" FROM "orders:by_month" AS orders WHERE ((orders."ordered_at.month" >= CAST('2026-01-01' AS DATE)) AND (orders."ordered_at.month" < CAST('2026-04-01' AS DATE)) AND (orders.region IN ('EMEA', 'AMER'))) GROUP BY ALL ORDER BY COLUMNS(*);
+SELECT CAST(date_trunc('quarter', orders."ordered_at.month") AS DATE) AS "quarter", (sum(orders.sum_6cf1b2e60d61) / "nullif"(CAST(COALESCE(sum(orders.count_202938d0bd65), 0) AS BIGINT), 0)) AS "avg(pieces)" FROM "orders:by_month" AS orders WHERE ((orders."ordered_at.month" >= CAST('2026-01-01' AS DATE)) AND (orders."ordered_at.month" < CAST('2026-04-01' AS DATE)) AND (orders.region IN ('EMEA', 'AMER'))) GROUP BY ALL ORDER BY COLUMNS(*);
 
 -- answered by: by_month
 SELECT count(*), sum(amount) FROM orders WHERE ordered_at BETWEEN '2026-01-15' AND '2026-03-10 23:59:59.999999' AND segment = 'S1';

@@ -86,16 +86,16 @@ def test_a_rollup_is_a_table_of_the_marts_file_with_a_group_for_nulls(built: Mar
 
 
 def test_merged_parts_equal_the_marts_own_values(built: MartFile) -> None:
-    mean, revenue, buyers = (
+    large, revenue, buyers = (
         kept_as(built, "by_month", text)
         for text in (
-            "avg(amount) FILTER (WHERE amount > 5) EXPORT_STATE",
+            "sum(amount) FILTER (WHERE amount > 5)",
             "sum(amount)",
             "approx_count_distinct(customer_id) EXPORT_STATE",
         )
     )
-    merged = f"finalize(combine_aggr({mean})), sum({revenue}), finalize(combine_aggr({buyers}))"
-    direct = "avg(amount) FILTER (WHERE amount > 5), sum(amount), approx_count_distinct(customer_id)"
+    merged = f"sum({large}), sum({revenue}), finalize(combine_aggr({buyers}))"
+    direct = "sum(amount) FILTER (WHERE amount > 5), sum(amount), approx_count_distinct(customer_id)"
     for group in ("", "GROUP BY region ORDER BY region"):
         kept = read(built.path, f'SELECT {merged} FROM "orders:by_month" {group}')
         assert kept == read(built.path, f"SELECT {direct} FROM orders {group}")
@@ -207,7 +207,7 @@ dimensions:
 """
 DOUBTS = (
     r"orders\.yml:22: the rollup 'r1' cannot keep sum\(amount::double\) \(weight\): .* is DOUBLE",
-    r"orders\.yml:22: the rollup 'r1' cannot keep avg\(amount::float\) FILTER .* cast to DECIMAL",
+    r"orders\.yml:22: the rollup 'r1' cannot keep sum\(amount::float\) FILTER .* cast to DECIMAL",
     r"orders\.yml:23: the rollup 'r2' cannot keep count\(\*\) FILTER .*: random\(\) is not the same",
     r"orders\.yml:24: the rollup 'r3' cannot keep \(today\(\) - day\): today\(\) is not the same",
     r"orders\.yml:24: the rollup 'r3' cannot keep \(current_date - day\): current_date is not the same",
@@ -308,7 +308,7 @@ def sales(many: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection
         (
             "parts",
             "UPDATE {table} SET {sum} = {sum} + 0.01 WHERE region = 'R2'",
-            r"sum\(amount\) \(revenue\)",
+            r"sum\(amount\) \(revenue, mean\)",
         ),
         ("parts", "DELETE FROM {table} WHERE region IS NULL", r"count\(\*\)"),
         ("parts", "UPDATE {table} SET region = 'R9' WHERE region = 'R1'", r"where region = 'R1' is"),
@@ -320,8 +320,8 @@ def sales(many: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection
         ("parts", "INSERT INTO {table} FROM {table} WHERE region IS NULL", r"count\(\*\)"),
         (
             "parts",
-            "UPDATE {table} SET {avg} = (SELECT avg(9::DECIMAL(10,2)) EXPORT_STATE)",
-            r"avg\(amount\) \(mean\)",
+            "UPDATE {table} SET {count} = {count} - 1 WHERE {count} > 1",
+            r"count\(.*\)",
         ),
         (
             "parts",

@@ -63,10 +63,12 @@ LEAVES = (
     Leaf("sum", "pieces", "pieces > 900"),
     Leaf("min", "ordered_at"),
     Leaf("max", "segment"),
+    Leaf("sum", "pieces"),
+    Leaf("count", "pieces"),
     Leaf("avg", "pieces"),
-    Leaf("avg", "amount", "segment = 'S1'"),
     Leaf("approx_count_distinct", "buyer"),
 )
+KEPT = tuple(leaf for leaf in LEAVES if leaf.function != "avg")
 BUYERS, MIDDLE, HIGH = (
     Leaf("count_distinct", "buyer"),
     Leaf("median", "amount"),
@@ -83,7 +85,7 @@ class Shop:
     kinds: dict[str, str]
 
     def keep(
-        self, name: str, dimensions: Sequence[str], leaves: Sequence[Leaf] = LEAVES, mart: Mart = MART
+        self, name: str, dimensions: Sequence[str], leaves: Sequence[Leaf] = KEPT, mart: Mart = MART
     ) -> Offer:
         """Build a rollup as a mart's file keeps it."""
         texts = {key: dimension_sql(mart, key) for key in dimensions}
@@ -394,17 +396,23 @@ def test_distinct_values_of_kept_dimensions_are_counted_over_the_rollup(
 
 
 def test_floating_point_sums_are_never_routed(shop: Shop) -> None:
-    sums = (
-        Leaf("sum", "score"),
-        Leaf("avg", "score"),
-        Leaf("avg", "amount / 2"),
-        Leaf("avg", "pieces::float"),
-    )
-    offer = shop.keep("floats", ["region"], [*sums, Leaf("max", "score"), Leaf("count", "score")])
-    for leaf in sums:
+    texts = ("score", "amount / 2", "pieces::float")
+    sums = [Leaf("sum", text) for text in texts]
+    rows = [Leaf("count", text) for text in texts]
+    offer = shop.keep("floats", ["region"], [*sums, *rows, Leaf("max", "score")])
+    for leaf in (*sums, *(Leaf("avg", text) for text in texts)):
         assert reasons(shop.same(need("region", leaf), offer))["floats"] == Reason.FLOAT, leaf
     assert "sum(score) adds floating-point numbers" in words(shop.choose(need("", sums[0]), offer), "floats")
     assert shop.same(need("region", Leaf("max", "score"), Leaf("count", "score")), offer).route.rollup
+
+
+def test_an_average_is_routed_only_where_the_engine_would_round_it_the_same_way(shop: Shop) -> None:
+    texts = ("pieces", "amount", "large")
+    parts = [Leaf(function, text) for function in ("sum", "count") for text in texts]
+    offer = shop.keep("averages", ["region"], parts)
+    assert shop.same(need("region", Leaf("avg", "pieces")), offer).route.rollup == "averages"
+    for text in ("amount", "large"):
+        assert reasons(shop.same(need("region", Leaf("avg", text)), offer))["averages"] == Reason.FLOAT
 
 
 def test_estimates_come_from_kept_states_with_the_type_of_the_mart(shop: Shop) -> None:

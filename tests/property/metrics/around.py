@@ -81,14 +81,19 @@ def paired(
 
 
 def filled(
-    sight: Sight, mart: str, request: MetricRequest, ranges: Ranges, given: Sequence[Line]
+    sight: Sight,
+    mart: str,
+    request: MetricRequest,
+    ranges: Ranges,
+    given: Sequence[Line],
+    then: Sequence[Line],
 ) -> Iterable[Line]:
-    """The rows, and one for each bucket without one, for each combination of the other axes that occurs."""
+    """The rows, and one for each bucket without one, for each combination of the other axes now or then."""
     yield from given
     axes, days = filled_axes(sight, mart, request, ranges)
     places = [place for place, axis in enumerate(request.by) if axis in axes]
-    groups = [line for line in given if line.place == 0 and not line.rest]
-    known = {line.key for line in groups}
+    groups = [line for line in (*given, *then) if line.place == 0 and not line.rest]
+    known = {line.key for line in given if line.place == 0 and not line.rest}
     rests = {tuple(v for p, v in enumerate(line.key) if p not in places) for line in groups}
     if len(places) == len(request.by):
         rests = {()}

@@ -42,16 +42,15 @@ def expected(sight: Sight, request: MetricRequest, ranges: Ranges) -> tuple[list
 def _lines(sight: Sight, request: MetricRequest, ranges: Ranges) -> Sequence[Line]:
     mart = request.metrics[0].mart
     best = best_values(sight, request, ranges)
-    found = list(lines(sight, request, ranges, best))
+    found, then = list(lines(sight, request, ranges, best)), list[Line]()
     if request.compare is not None:
         span, axes = moving(sight, mart, request)
         assert span is not None
         months, days = distance(request, ranges[span], axes)
         then = list(lines(sight, request, earlier(ranges, span, months, days), best))
-        found = list(paired(request, axes, found, then, months, days))
     if request.fill:
-        found = list(filled(sight, mart, request, ranges, found))
-    return found
+        found = list(filled(sight, mart, request, ranges, found, then))
+    return found if request.compare is None else list(paired(request, axes, found, then, months, days))
 
 
 def _passes(request: MetricRequest, values: Key) -> bool:

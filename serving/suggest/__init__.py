@@ -1,0 +1,1 @@
+"""Which rollups would have helped the questions that were asked, measured."""
