@@ -8,6 +8,8 @@ from typing import Any
 
 import duckdb
 
+from serving.unsound import AVOID
+
 MEMORY = "1GB"  # of a step; what does not fit is spilled, so that a plan of millions of rows stays small
 
 
@@ -24,6 +26,7 @@ def scratch(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("set enable_progress_bar = false")
+        connection.execute(AVOID)
         yield connection
     finally:
         connection.close()

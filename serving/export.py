@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Collection
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -50,11 +51,26 @@ def to_bytes(table: pa.Table, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def show_table(table: pa.Table, rows: int = 200) -> str:
-    """A text table of the first rows."""
+def marked(table: pa.Table, approximate: Collection[str]) -> pa.Table:
+    """The table with `approximate: true` in the metadata of columns that are estimates.
+
+    Arrow and Parquet files carry it, and their headers stay as they are.
+    """
+    fields = [
+        field.with_metadata({**(field.metadata or {}), b"approximate": b"true"})
+        if field.name in approximate
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields, table.schema.metadata)) if approximate else table
+
+
+def show_table(table: pa.Table, rows: int = 200, approximate: Collection[str] = ()) -> str:
+    """A text table of the first rows; columns that are estimates are marked."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for field in table.schema:
-        shown.add_column(field.name, justify="right" if _numeric(field.type) else "left", overflow="fold")
+        name = f"≈ {field.name}" if field.name in approximate else field.name
+        shown.add_column(name, justify="right" if _numeric(field.type) else "left", overflow="fold")
     for values in zip(*(python_values(column) for column in table.slice(0, rows).columns), strict=True):
         shown.add_row(*("" if value is None else str(value) for value in values))
     console = Console(width=200, no_color=True, highlight=False, markup=False)

@@ -7,6 +7,8 @@ system away closes that, and only in this order.
 
 import duckdb
 
+from serving.unsound import AVOID
+
 _LOCK = (
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
@@ -50,6 +52,7 @@ def open_locked(
     connection.execute(f"SET memory_limit = '{int(memory_mb)}MB'")
     connection.execute(f"SET threads = {int(threads)}")
     connection.execute("SET GLOBAL TimeZone = ?", [timezone])  # a cursor has its own of plain SET
+    connection.execute(AVOID)
     for path, alias in files:
         escaped = path.replace("'", "''")
         connection.execute(f"ATTACH '{escaped}' AS \"{alias}\" (READ_ONLY)")

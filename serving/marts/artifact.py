@@ -21,6 +21,7 @@ from serving.marts.declared import UNPUBLISHED, declared_rollups, rollups_digest
 from serving.marts.graph import Graph
 from serving.marts.rollups import make_rollups, read_rollups
 from serving.semantic.routes import Kept
+from serving.unsound import AVOID
 
 _READERS = {
     ".csv": "read_csv",
@@ -113,6 +114,7 @@ def same_rows(folder: Path, mart: str, fingerprint: str) -> Path | None:
 def writing(content: Content, target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that writes `target`, in the project's time zone."""
     with duckdb.connect(str(target), config={"temp_directory": str(target.parent / "spill")}) as connection:
+        connection.execute(AVOID)
         zone = content.project.timezone
         try:
             connection.execute(f"SET TimeZone = {literal(zone)}")

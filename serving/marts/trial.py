@@ -29,13 +29,11 @@ class Trial:
     timezone: str
 
     def types(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """The type of each expression or aggregate over the mart's rows, by its name."""
+        """The type of each text, by its name; the texts are expressions over rows, or all are aggregates."""
         if not texts:
             return {}
         shown = ", ".join(f"{text} AS {quoted(name)}" for name, text in texts.items())
-        plain = [text for text in texts.values() if "(" not in text]
-        grouped = f" GROUP BY {', '.join(plain)}" if plain else ""
-        described = self._all(f"DESCRIBE SELECT {shown} FROM {quoted(self.file.mart)}{grouped}")
+        described = self._all(f"DESCRIBE SELECT {shown} FROM {quoted(self.file.mart)}")
         return {str(name): str(kind) for name, kind, *_ in described}
 
     def groups(self, sets: Sequence[Sequence[str]]) -> list[int]:

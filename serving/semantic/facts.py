@@ -116,7 +116,9 @@ def _expression(metric: Metric, asked: Metric, model: Model, inside: tuple[str, 
 def _measure(metric: Metric, asked: Metric, model: Model) -> Measure:
     if metric.mart not in model.readable:
         if metric.mart == asked.mart:
-            raise QueryRefused(f"there is no mart '{metric.mart}' for you", hint=near(metric.mart, model.readable))
+            raise QueryRefused(
+                f"there is no mart '{metric.mart}' for you", hint=near(metric.mart, model.readable)
+            )
         raise _hidden(asked)
     measures = model.content.marts[metric.mart].measures
     if metric.measure not in measures:

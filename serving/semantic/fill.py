@@ -31,6 +31,9 @@ def fill_sql(
     relation's. Raises QueryRefused where no span bounds an axis of time.
     """
     group, days = filled_axes(request, ranges, model)
+    if request.top is not None and request.top.axis in group:
+        problem = f"a top of '{request.top.axis}' leaves buckets out that filling gaps would put back, empty"
+        raise QueryRefused(problem, hint="leave out 'fill', or take the top of another dimension")
     time = finest(group)
     spine = spine_sql(
         time.header, time.grain or "day", days, model.week_starts, time_type(time, request, model)

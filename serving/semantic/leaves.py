@@ -31,7 +31,7 @@ Function = Literal[
 STATES = ("approx_count_distinct", "approx_quantile")  # kept as the engine's aggregate states
 WHOLE = ("count_distinct", "median", "quantile")  # the value of a group says nothing about a larger one
 COUNTS = ("count", "count_distinct", "approx_count_distinct")  # 0 where there are no rows, not NULL
-AVERAGED: Literal["avg"] = "avg"  # only where a question writes it: a measure's average is a quotient of two leaves
+AVERAGED: Literal["avg"] = "avg"  # as a question writes it; a measure's average is a quotient
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from serving.unsound import AVOID, UNSOUND
 from tests.oracle.outcome import LIMITS, ROWS, Asked, Outcome, plain, same
 from tests.oracle.world import World
 
@@ -87,10 +88,11 @@ class Copies:
             connection = self._others[layout]
             every = ",".join(name for (name,) in connection.execute("FROM duckdb_optimizers()").fetchall())
             for disabled in OPTIMIZERS:
-                connection.execute(f"SET disabled_optimizers = '{every if disabled == '*' else disabled}'")
+                fewer = every if disabled == "*" else ",".join(filter(None, (disabled, UNSOUND)))
+                connection.execute(f"SET GLOBAL disabled_optimizers = '{fewer}'")
                 yield plain(connection, asked)
                 yield _cut(connection, asked)
-            connection.execute("RESET disabled_optimizers")
+            connection.execute(AVOID)
 
 
 def _cut(connection: duckdb.DuckDBPyConnection, asked: Asked) -> Outcome:
@@ -109,6 +111,7 @@ def _opened(world: World, layout: str) -> duckdb.DuckDBPyConnection:
         ":memory:", config={"threads": 1, "max_execution_time": int(LIMITS.seconds * 1000)}
     )
     connection.execute("SET enable_progress_bar = false")
+    connection.execute(AVOID)
     connection.execute(f"SET TimeZone = '{world.timezone}'")
     if world.copy.exists():
         connection.execute(f"ATTACH '{world.copy}' AS copy (READ_ONLY)")

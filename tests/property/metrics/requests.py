@@ -9,7 +9,7 @@ from typing import Literal
 from serving.semantic.request import Axis, Compare, Filter, Having, Metric, MetricRequest, Order, Span, Top
 from serving.semantic.time import TimeRange, time_range
 from tests.property.metrics.around import distance, filled_axes, fits, moving
-from tests.property.metrics.measures import LOOSE, MeasureDef
+from tests.property.metrics.measures import MeasureDef
 from tests.property.metrics.reference import metric_headers
 from tests.property.metrics.scope import Scope, timely
 from tests.property.metrics.sight import Sight
@@ -159,8 +159,7 @@ def _dressed(
         top = Top(dice.choice(asked.by), dice.randint(1, 3), metric, not any(windows) and dice.random() < 0.6)
         if all(windows) or not any(windows):
             asked = replace(asked, top=top)
-    loose = any(metric.measure in LOOSE for metric in asked.metrics)  # a small change shows the last digit
-    if asked.spans and not loose and len(numbers) == len(asked.metrics) and dice.random() < 0.35:
+    if asked.spans and len(numbers) == len(asked.metrics) and dice.random() < 0.35:
         asked = replace(asked, compare=_compare(dice, sight, asked, ranges))
     if asked.by and dice.random() < 0.3 and _fillable(sight, asked, ranges):
         asked = replace(asked, fill=True)
