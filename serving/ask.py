@@ -25,8 +25,10 @@ from serving.engine.result_cache import ResultCache
 from serving.errors import QueryFailed, QueryRefused, QueryStopped, SluiceError
 from serving.identity import User
 from serving.log_files import LogFile
+from serving.marts.publish import Version
 from serving.plan import Asked, Pinned, Plan
 from serving.planning import PARSE_SECONDS, QUEUE_SECONDS, Planner
+from serving.semantic.model import Claim
 from serving.spoken import spoken
 
 PINS = 5  # versions tried where files vanish between pinning and opening
@@ -52,12 +54,13 @@ class Door:
         pool: Pool,
         audit: Audit,
         mask_key: str,
-        log: Callable[[], Mapping[str, LogFile]] = dict,
-        cache_bytes: int = 0,
+        log: Callable[[], Mapping[str, LogFile]],
+        proven: Callable[[Version, Content], tuple[frozenset[Claim], bool]],
+        cache_bytes: int,
     ) -> None:
         self.pool, self.audit, self.mask_key = pool, audit, mask_key
         self.cache = ResultCache(cache_bytes)
-        self.planner = Planner(pool, mask_key, log)
+        self.planner = Planner(pool, mask_key, log, proven)
         self._audited = audit_mart.AuditRows(audit)
         self._lanes: WeakKeyDictionary[Plan, Lane] = WeakKeyDictionary()
 

@@ -32,6 +32,7 @@ from serving.plan import Asked, Pinned, Plan
 from serving.reader import Heard, Reader
 from serving.semantic.measure_call import expand_measures
 from serving.semantic.metrics import compile_metrics
+from serving.semantic.model import Claim
 from serving.semantic.request import MetricRequest
 from serving.semantic.route_query import Routed, route_query
 from serving.semantic.routes import Route
@@ -50,8 +51,14 @@ V = TypeVar("V")
 class Planner:
     """Makes plans, and remembers them for everybody with the same rights."""
 
-    def __init__(self, pool: Pool, mask_key: str, log: Callable[[], Mapping[str, LogFile]] = dict) -> None:
-        self.pool, self.mask_key, self.log = pool, mask_key, log
+    def __init__(
+        self,
+        pool: Pool,
+        mask_key: str,
+        log: Callable[[], Mapping[str, LogFile]],
+        proven: Callable[[Version, Content], tuple[frozenset[Claim], bool]],
+    ) -> None:
+        self.pool, self.mask_key, self.log, self.proven = pool, mask_key, log, proven
         self._logged: dict[int, Pinned] = {}
         self._lock = threading.Lock()
         self.syntax = Syntax(self._parsed, self._print, self._reprint)
@@ -88,17 +95,28 @@ class Planner:
         _keep(self._plans, key, (content, plan))
         return plan
 
+    def aside(self) -> "Planner":
+        """Another one with nothing in mind: for content that is not the one that serves."""
+        return Planner(self.pool, self.mask_key, self.log, self.proven)
+
     def reader(self, user: User, content: Content, pinned: Pinned) -> Reader:
         """What the user, and everybody with the same rights, reads of the version."""
         self._see(content)
         key = (pinned.version.number, rights(user, content))
         known = self._readers.get(key)
-        if known is None or known[0] is not content or known[1].pinned is not pinned:
-            lookup = _Lookup(self.pool, pinned.snapshot)
-            built = built_columns(pinned.version)
-            known = (content, Reader(content, pinned, built, user, self.mask_key, lookup))
+        if known is None or known[0] is not content or not self._still(known[1], pinned):
+            lookup, built = _Lookup(self.pool, pinned.snapshot), built_columns(pinned.version)
+            proven, whole = self.proven(pinned.version, content)
+            made = Reader(content, pinned, built, user, self.mask_key, lookup, proven, whole)
+            known = (content, made)
             _keep(self._readers, key, known, READERS)
         return known[1]
+
+    def _still(self, reader: Reader, pinned: Pinned) -> bool:
+        """Whether the reader is of these files, and no build has proven more of them since."""
+        if reader.pinned is not pinned or reader.all_proven:
+            return reader.pinned is pinned
+        return self.proven(pinned.version, reader.content)[0] == reader.proven
 
     def _see(self, content: Content) -> None:
         """Forget what was made for content that was replaced."""

@@ -28,17 +28,17 @@ from serving.log_files import LogFile, RefreshLog
 from serving.marts import publish
 from serving.marts.artifact import MartFile
 from serving.marts.build import BuildResult, Report, build, silent
-from serving.marts.data_tests import test_problems
+from serving.marts.data_tests import data_tests, question_key, test_problems
 from serving.marts.graph import Graph, mart_graph
 from serving.marts.publish import Version
 from serving.plan import Asked, Pinned, Plan
-from serving.planning import Planner, built_columns, rights
+from serving.planning import built_columns, rights
 from serving.reader import Heard
 from serving.rights import published
 from serving.rights.grants import everybody
 from serving.rights.table import access_table
 from serving.semantic.check import semantic_problems
-from serving.semantic.model import Model
+from serving.semantic.model import Claim, Model
 from serving.semantic.request import MetricRequest, Span
 from serving.semantic.spans import newest_columns, newest_sql, span_ranges
 from serving.semantic.time import TimeRange
@@ -81,7 +81,7 @@ class Project:
         self.marts_folder = var / "marts"
         self._pool = Pool()
         most = self.content.project.cache_megabytes * 1_000_000
-        self._door = Door(self._pool, self.audit, _mask_key(var), self._log, most)
+        self._door = Door(self._pool, self.audit, _mask_key(var), self._log, self._proven, most)
         self._newest_of = self.content
         self._newest_days: dict[Hashable, date | None] = {}
         self._pinned: dict[int, Pinned] = {}
@@ -205,7 +205,7 @@ class Project:
         """As `explain`, by other content over what is built; `heard` is told of each block of aggregation."""
         who = self.user(user) if isinstance(user, str) else user
         asked = self._asked(sql, metrics, who, "suggest", None, True)
-        planner = Planner(self._pool, self._door.mask_key, self._log)
+        planner = self._door.planner.aside()
         return planner.plan(asked, who, content, self._pin(None), parameters, heard)
 
     def model(self, user: User) -> Model:
@@ -280,6 +280,15 @@ class Project:
             table = self.ask(newest_sql(mart, column), user=user, surface=surface, as_of=as_of).table
             self._newest_days[key] = next(iter(table.column(0).to_pylist()), None)
         return self._newest_days[key]
+
+    def _proven(self, version: Version, content: Content) -> tuple[frozenset[Claim], bool]:
+        """What green tests say of the version's rows, and whether that is all that the files claim.
+
+        A key that was declared since the last build proves nothing yet.
+        """
+        tests = {question_key(test, version.marts): test.claim for test in data_tests(content) if test.claim}
+        green = publish.tests_passed(self.store, tests)
+        return frozenset(claim for key, claim in tests.items() if key in green), len(green) == len(tests)
 
     def _today(self) -> date:
         """The day in the project's time zone."""

@@ -13,7 +13,7 @@ from serving.governance.rollup_view import rollup_view
 from serving.identity import User
 from serving.plan import Pinned
 from serving.semantic.choose import choose
-from serving.semantic.model import Model
+from serving.semantic.model import Claim, Model
 from serving.semantic.routes import Kept, Miss, Need, Offer, Route, Source
 from serving.semantic.source import base_source
 
@@ -31,6 +31,8 @@ class Reader:
     user: User
     mask_key: str
     lookup: Lookup
+    proven: frozenset[Claim]
+    all_proven: bool  # what the files claim beyond that waits for a build
     heard: Heard | None = None
     _views: dict[str, View] = field(default_factory=dict)
     _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Reader:
                     view = self.view(name)
                     readable[name] = {column: self.built[name][column] for column in view.columns}
                     masked[name] = view.masked.keys()
-        return Model(self.content, readable, masked)
+        return Model(self.content, readable, masked, self.proven)
 
     def offers(self, mart: str) -> tuple[Offer, ...]:
         """The rollups of a mart in this version, each as the person may read it, or why not."""

@@ -12,6 +12,7 @@ from serving.content.validate import near
 from serving.errors import Problem
 from serving.marts.artifact import MartFile, literal, quoted, show_mart, show_source
 from serving.marts.graph import parse_select, tables_read
+from serving.semantic.model import Claim
 from serving.unsound import AVOID
 
 SAMPLE = 5  # failing rows shown
@@ -28,6 +29,7 @@ class DataTest:
     reads: tuple[str, ...]  # marts and sources
     timeless: bool = True  # the same files give the same result
     warns: bool = False  # failing rows are worth a word, and hold nothing up
+    claim: Claim | None = None  # what is known of the mart's rows where it is green
 
 
 @dataclass(frozen=True)
@@ -88,33 +90,48 @@ def _freshness(subject: Mart | Source) -> Iterator[DataTest]:
 
 def _tests(mart: Mart, content: Content) -> Iterator[DataTest]:
     for found in (_grain(mart), _columns(mart), _joins(mart, content)):
-        for name, at, sql, *others in found:
-            yield _made(mart, content, name, at, sql, others)
+        for each in found:
+            yield _made(mart, content, each)
     yield from _freshness(mart)
     for index, sql in enumerate(mart.tests):
         others = sorted({node.name for node in tables_read(parse_select(sql))})
-        yield _made(mart, content, f"no rows: {' '.join(sql.split())}", mart.at("tests", index), sql, others)
+        words = f"no rows: {' '.join(sql.split())}"
+        yield _made(mart, content, _Promise(words, mart.at("tests", index), sql, tuple(others)))
 
 
-def _made(mart: Mart, content: Content, name: str, at: str, sql: str, others: Sequence[str]) -> DataTest:
-    timeless = not any(other in content.sources for other in others)  # sources change without a build
-    return DataTest(mart.name, name, at, sql, tuple(sorted({mart.name, *others})), timeless)
+@dataclass(frozen=True)
+class _Promise:
+    """What a file says of a mart's rows, and the rows that break it."""
+
+    name: str
+    at: str
+    sql: str
+    others: tuple[str, ...] = ()  # marts and sources that it reads beside the mart
+    claim: Claim | None = None
 
 
-def _grain(mart: Mart) -> Iterator[tuple[str, ...]]:
-    """Name, place, SQL and the other marts it reads: no two rows of one grain, and none without."""
+def _made(mart: Mart, content: Content, each: _Promise) -> DataTest:
+    timeless = not any(other in content.sources for other in each.others)  # sources change without a build
+    reads = tuple(sorted({mart.name, *each.others}))
+    return DataTest(mart.name, each.name, each.at, each.sql, reads, timeless, claim=each.claim)
+
+
+def _grain(mart: Mart) -> Iterator[_Promise]:
+    """No two rows of one grain, and none without."""
     if not mart.grain:
         return
     table, shown = quoted(mart.name), ", ".join(mart.grain)
     keys = ", ".join(quoted(key) for key in mart.grain)
     missing = " OR ".join(f"{quoted(key)} IS NULL" for key in mart.grain)
     unique = f"SELECT {keys}, count(*) AS rows FROM {table} GROUP BY ALL HAVING count(*) > 1"
-    yield f"grain: {shown} is unique", mart.at("grain"), unique
-    yield f"grain: {shown} is never null", mart.at("grain"), f"SELECT * FROM {table} WHERE {missing}"
+    at, grain = mart.at("grain"), frozenset(mart.grain)
+    yield _Promise(f"grain: {shown} is unique", at, unique, (), Claim(mart.name, grain, "unique"))
+    null = f"SELECT * FROM {table} WHERE {missing}"
+    yield _Promise(f"grain: {shown} is never null", at, null, (), Claim(mart.name, grain, "not_null"))
 
 
-def _columns(mart: Mart) -> Iterator[tuple[str, ...]]:
-    """The same of what each column promises."""
+def _columns(mart: Mart) -> Iterator[_Promise]:
+    """What each column promises."""
     table = quoted(mart.name)
     for column, spec in mart.columns.items():
         name = quoted(column)
@@ -124,27 +141,31 @@ def _columns(mart: Mart) -> Iterator[tuple[str, ...]]:
             match test:
                 case "unique":
                     sql = f"{counted} WHERE {name} IS NOT NULL GROUP BY ALL HAVING count(*) > 1"
-                    yield f"{column} is unique", at, sql
+                    alone = Claim(mart.name, frozenset({column}), "unique")
+                    yield _Promise(f"{column} is unique", at, sql, (), alone)
                 case "not_null":
-                    yield f"{column} is never null", at, f"SELECT * FROM {table} WHERE {name} IS NULL"
+                    sql = f"SELECT * FROM {table} WHERE {name} IS NULL"
+                    there = Claim(mart.name, frozenset({column}), "not_null")
+                    yield _Promise(f"{column} is never null", at, sql, (), there)
                 case In(allowed=allowed):
                     values = ", ".join(literal(value) for value in allowed)
                     sql = f"{counted} WHERE {name} NOT IN ({values}) GROUP BY ALL"
-                    yield f"{column} is one of {', '.join(map(str, allowed))}", at, sql
+                    yield _Promise(f"{column} is one of {', '.join(map(str, allowed))}", at, sql)
                 case Relationship(to=to):
                     other, _, key = to.partition(".")
                     match_there = f"FROM {quoted(other)} AS there WHERE there.{quoted(key)} = here.{name}"
                     sql = f"{counted} AS here WHERE {name} IS NOT NULL"
                     sql += f" AND NOT EXISTS ({match_there}) GROUP BY ALL"
-                    yield f"{column} stands in {to}", at, sql, other
+                    yield _Promise(f"{column} stands in {to}", at, sql, (other,))
 
 
-def _joins(mart: Mart, content: Content) -> Iterator[tuple[str, ...]]:
-    """The same of joins: every row is matched at most once."""
+def _joins(mart: Mart, content: Content) -> Iterator[_Promise]:
+    """Every row is matched at most once."""
     for name, join in mart.joins.items():
         for owner, columns, sql in _repeated(mart, join, content):
             words = f"join {name}: {', '.join(columns)} is unique in {owner}"
-            yield words, mart.at("joins", name), sql, owner
+            claim = Claim(owner, frozenset(columns), "unique")
+            yield _Promise(words, mart.at("joins", name), sql, (owner,), claim)
 
 
 def _repeated(mart: Mart, join: Join, content: Content) -> Iterator[tuple[str, tuple[str, ...], str]]:

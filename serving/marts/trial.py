@@ -69,10 +69,12 @@ class Trial:
 @contextmanager
 def trial(content: Content, file: MartFile) -> Iterator[Trial]:
     """A trial over a mart; what it makes is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="sluice-trial-") as folder:
-        with writing(content, Path(folder) / "trial.duckdb") as connection:
-            show_mart(connection, file)
-            for kept in file.rollups:
-                source = f"{quoted(f'mart {file.mart}')}.{quoted(kept.table)}"
-                connection.execute(f"CREATE TEMP VIEW {quoted(kept.table)} AS FROM {source}")
-            yield Trial(connection, file, content.project.timezone)
+    with (
+        tempfile.TemporaryDirectory(prefix="sluice-trial-") as folder,
+        writing(content, Path(folder) / "trial.duckdb") as connection,
+    ):
+        show_mart(connection, file)
+        for kept in file.rollups:
+            source = f"{quoted(f'mart {file.mart}')}.{quoted(kept.table)}"
+            connection.execute(f"CREATE TEMP VIEW {quoted(kept.table)} AS FROM {source}")
+        yield Trial(connection, file, content.project.timezone)

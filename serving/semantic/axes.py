@@ -52,10 +52,10 @@ def named(name: str, mart: str, model: Model) -> str:
 
 
 def walkable(mart: str, join: Join, model: Model) -> bool:
-    """Whether this person may join so: both sides of the keys are theirs to read, and not masked, as masked
-    keys are no longer unique."""
+    """Whether this person may join so: the keys there are tested to be unique, and both sides are theirs to
+    read, and not masked, as masked keys are no longer unique."""
     sides = ((mart, join.on.keys()), (join.mart, join.on.values()))
-    return all(
+    return model.unique(join.mart, join.on.values()) and all(
         column in model.readable.get(side, ()) and column not in model.masked.get(side, ())
         for side, columns in sides
         for column in columns

@@ -1,6 +1,6 @@
 """What stands in FROM, as far as measures must know it: columns, keys, and whose rows it has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from serving.content.model import Mart
@@ -133,8 +133,8 @@ def mart_relation(model: Model, name: str) -> Relation:
     """A mart as the person reads it. A masked column proves nothing: a mask may make values equal."""
     mart, readable = model.content.marts[name], model.readable[name]
     masked = {folded(column) for column in model.masked.get(name, ())}
-    certain = {folded(column) for column in mart.grain}
-    certain |= {folded(column) for column, spec in mart.columns.items() if "not_null" in spec.tests}
+    promised = {*mart.grain, *(name for name, spec in mart.columns.items() if "not_null" in spec.tests)}
+    certain = {folded(column) for column in promised if model.never_null(name, column)}
     columns = [
         Shown(folded(column), column, kind, column, never_null=folded(column) in certain - masked)
         for column, kind in readable.items()
@@ -145,15 +145,16 @@ def mart_relation(model: Model, name: str) -> Relation:
 
 
 def _keys(model: Model, mart: Mart) -> list[Key]:
-    """What the build tests: the grain, unique columns, and the columns that declared joins meet."""
-    found = [Key(frozenset(map(folded, mart.grain)))] if mart.grain else []
+    """What the build tested: the grain, unique columns, and the columns that declared joins meet."""
+    found: list[tuple[Iterable[str], bool]] = [(mart.grain, False)] if mart.grain else []
     for name, spec in mart.columns.items():
         if "unique" in spec.tests:
-            found.append(Key(frozenset({folded(name)}), nulls="not_null" not in spec.tests))
+            found.append(([name], "not_null" not in spec.tests))
     for other in model.content.marts.values():
         for join in other.joins.values():
             if join.mart == mart.name:
-                found.append(Key(frozenset(map(folded, join.on.values())), nulls=True))
+                found.append((join.on.values(), True))
             if other is mart and join.kind == "one_to_one":
-                found.append(Key(frozenset(map(folded, join.on)), nulls=True))
-    return found
+                found.append((join.on, True))
+    tested = [(tuple(columns), nulls) for columns, nulls in found if model.unique(mart.name, tuple(columns))]
+    return [Key(frozenset(map(folded, columns)), nulls=nulls) for columns, nulls in tested]

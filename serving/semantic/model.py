@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from serving.content.model import Content
 from serving.semantic.routes import Need, Route, Source
@@ -11,12 +12,37 @@ Sourcer = Callable[[Need], Source]
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a data test says of a mart's rows: no two agree in all of the columns; or none lacks one of them."""
+
+    mart: str
+    columns: frozenset[str]
+    kind: Literal["unique", "not_null"]
+
+
+@dataclass(frozen=True)
 class Model:
     """The definitions, and what one person may read of the marts they speak of."""
 
     content: Content
     readable: Mapping[str, Mapping[str, str]]  # visible, built mart -> column the person sees -> DuckDB type
     masked: Mapping[str, Collection[str]] = field(default_factory=dict)  # mart -> columns seen through a mask
+    proven: Collection[Claim] | None = None  # by green tests of the version asked; None: all that is declared
+
+    def unique(self, mart: str, columns: Collection[str]) -> bool:
+        """Whether it is tested that no two rows of the mart agree in all of the columns."""
+        claims = self.proven
+        return claims is None or any(
+            claim.kind == "unique" and claim.mart == mart and claim.columns <= set(columns)
+            for claim in claims
+        )
+
+    def never_null(self, mart: str, column: str) -> bool:
+        """Whether it is tested that every row of the mart has the column."""
+        claims = self.proven
+        return claims is None or any(
+            claim.kind == "not_null" and claim.mart == mart and column in claim.columns for claim in claims
+        )
 
     @property
     def week_starts(self) -> str:

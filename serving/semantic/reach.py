@@ -46,6 +46,8 @@ def _unreached(
     if others and reached:
         out = " and ".join(map(str, metrics))
         hints.append(f"leave out {out}, or '{axis}'")
+    elif _untested(axis, mart, model):
+        hints = ["`python -m serving build`"]
     elif not hints:
         hints.append(_nearest(axis, mart, model))
     return QueryRefused(_why(axis, mart, model), hint=", or ".join(hint for hint in hints if hint))
@@ -56,6 +58,10 @@ def _why(axis: Axis, mart: str, model: Model) -> str:
         return f"'{mart}' has no time column of its own"
     if masked := _masked(axis, mart, model):
         return f"'{mart}' reaches '{axis}' only through a column that is masked for you: {masked}"
+    if untested := _untested(axis, mart, model):
+        return (
+            f"'{mart}' reaches '{axis}' through a join that the version asked was not tested for: {untested}"
+        )
     if repeating := _repeating(axis, mart, model):
         return (
             f"'{mart}' has no '{axis}': it is a dimension of {repeating}, and each row of {mart} would be "
@@ -74,6 +80,18 @@ def _masked(axis: Axis, mart: str, model: Model) -> str | None:
         for side, columns in sides:
             if found := [column for column in columns if column in model.masked.get(side, ())]:
                 return f"{side}.{found[0]}"
+        mart = join.mart
+    return None
+
+
+def _untested(axis: Axis, mart: str, model: Model) -> str | None:
+    """The first join on the way whose keys no green test of the version calls unique; it takes a build."""
+    for name in axis.path:
+        join = model.content.marts[mart].joins.get(name)
+        if join is None or join.mart not in model.readable:
+            return None
+        if not model.unique(join.mart, join.on.values()):
+            return name
         mart = join.mart
     return None
 

@@ -50,7 +50,7 @@ def test_a_filter_whose_values_do_not_fit_is_refused(
     ("request_", "problem", "hint"),
     [
         (MetricRequest(()), "a request asks for at least one metric", "name one: orders.revenue"),
-        (MetricRequest(metrics("order.revenue")), "there is no mart 'order'", "did you mean 'orders'?"),
+        (MetricRequest(metrics("order.revenue")), "there is no mart 'order' for you", "did you mean 'orders'?"),
         (
             MetricRequest(metrics("orders.revenu")),
             "'orders' has no measure 'revenu'",
@@ -123,7 +123,7 @@ def test_a_measure_of_a_hidden_column_is_refused(connection: duckdb.DuckDBPyConn
     assert refused(shop, MetricRequest(metrics("orders.margin")))[0] == hidden
     foreign = "the measure 'per_ticket' needs a column that is hidden from you"
     assert refused(shop, MetricRequest(metrics("orders.per_ticket")))[0] == foreign
-    assert refused(shop, MetricRequest(metrics("tickets.tickets")))[0] == "there is no mart 'tickets'"
+    assert refused(shop, MetricRequest(metrics("tickets.tickets")))[0] == "there is no mart 'tickets' for you"
 
 
 def test_a_computed_dimension_of_a_hidden_column_is_unknown(connection: duckdb.DuckDBPyConnection) -> None:
