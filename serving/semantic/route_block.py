@@ -45,7 +45,7 @@ class _Reader:
 
     def read(self) -> Block:
         node = self.node
-        check_aliases(node["select_list"], self.subject)
+        check_aliases(node["select_list"], node["having"], self.subject)
         source, columns = self._source()
         days, where = self._where()
         grouped, values_only = self._is_grouped(), self._is_values_only()
@@ -219,7 +219,16 @@ class _Reader:
         raise Unanswerable(Reason.EXPRESSION, "DISTINCT ON shows single rows")
 
     def _order(self, node: Node) -> Node:
-        return node if is_plain_star(node) else self._group(node)
+        if is_plain_star(node) or self._is_alias(node):
+            return node
+        return self._group(node)
+
+    def _is_alias(self, node: Node) -> bool:
+        """Whether a name alone in ORDER BY is that of an item: it comes before the column of its name."""
+        if node["class"] != "COLUMN_REF" or len(node["column_names"]) != 1:
+            return False
+        name = written_path(node)[0]
+        return any(folded(item["alias"]) == name for item in self.node["select_list"])
 
     def _another(self, node: Node) -> Node:
         """An alias of the block, or a name that is not of its mart."""

@@ -1,23 +1,41 @@
 """Names in a block: none may mean one thing over the mart and another over its rollup."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from serving.semantic.route_apart import LEAF_COLUMN, outward
 from serving.semantic.route_forms import Subject, Unanswerable
-from serving.semantic.route_words import MOMENTS
+from serving.semantic.route_words import AGGREGATES, MOMENTS
 from serving.semantic.routes import Reason
 from serving.syntax import Node, Path, folded, walk, written_path
 
 
-def check_aliases(items: Sequence[Node], subject: Subject) -> None:
-    """No alias may mean something else than the column, of the mart or of its rollups, of that name."""
+def check_aliases(items: Sequence[Node], having: Node | None, subject: Subject) -> None:
+    """No alias may mean something else than the column, of the mart or of its rollups, of that name.
+
+    Elsewhere a column comes before the alias of its name; a name alone in ORDER BY is the alias; HAVING
+    takes either, by what is grouped.
+    """
+    used = set(_over_groups(having))
     for item in items:
         name = folded(item["alias"])
         column = subject.spelled(name)
-        if column is not None and subject.column(item) != column:
+        if column is not None and subject.column(item) != column and (name,) in used:
             raise Unanswerable(Reason.NAME, f"the alias '{item['alias']}' hides the column of that name")
         if name and _is_kept((name,), subject) and folded(subject.dimension(item) or "") != name:
             raise Unanswerable(Reason.NAME, f"the alias '{item['alias']}' is a name in rollups, too")
+
+
+def _over_groups(node: Any) -> Iterator[Path]:
+    """The names in a condition over groups; those within aggregates are of rows."""
+    if isinstance(node, list):
+        for part in node:
+            yield from _over_groups(part)
+    elif isinstance(node, Mapping):
+        if node.get("class") == "COLUMN_REF":
+            yield written_path(node)
+        elif node.get("class") != "FUNCTION" or node["function_name"].lower() not in AGGREGATES:
+            yield from _over_groups(list(node.values()))
 
 
 def check_other(node: Node, subject: Subject) -> None:

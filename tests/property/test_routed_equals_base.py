@@ -125,7 +125,10 @@ def questions(draw: st.DrawFn) -> str:
     keys = draw(st.lists(st.sampled_from(known), max_size=3, unique=True))
     sums = draw(st.lists(st.sampled_from(SUMS), min_size=0 if keys else 1, max_size=3, unique=True))
     shown = [*keys, *sums]
-    names = [draw(st.sampled_from(("", f" AS c{place}"))) for place in range(len(shown))]
+    taken = draw(st.permutations(("amount", "region", "segment", "pieces", "ordered_at")))
+    names = [
+        draw(st.sampled_from(("", f" AS c{place}", f" AS {taken[place % 5]}"))) for place in range(len(shown))
+    ]
     items = draw(st.permutations([f"{text}{name}" for text, name in zip(shown, names, strict=True)]))
     conditions = draw(st.lists(st.one_of(ranges(), st.sampled_from(CONDITIONS)), max_size=2))
     text = f"select {', '.join(items)} from {tables}"

@@ -57,6 +57,10 @@ ANSWERED = [
     ),
     ("by_region", "select region, count(*) from orders group by grouping sets ((region), ()) order by all"),
     ("by_region", "select region, count(*) filter (where region <> 'EMEA') from orders group by region"),
+    ("by_region", "select region, sum(amount) as amount from orders group by 1 order by amount desc"),
+    ("by_region", "select sum(amount) as region from orders"),
+    ("by_region", "select lower(region) as region, count(*) as id from orders group by all order by region"),
+    ("by_region", "select region, sum(amount) as amount from orders group by 1 having sum(amount) > 5"),
     ("by_region", "select x.region, n from (select region, count(*) n from orders group by 1) x"),
     ("by_region", "with orders as (select region, sum(amount) from orders group by 1) from orders"),
     ("by_region", "select sum(s) from (select sum(amount) s from orders group by region) as orders"),
@@ -236,7 +240,11 @@ PASSED_OVER = [
         "CAST(seen_at AS DATE)",
         "select count(*) from orders where seen_at >= date '2026-03-08'",
     ),
-    (Reason.NAME, "'region' hides", "select sum(amount) as region from orders"),
+    (
+        Reason.NAME,
+        "'region' hides",
+        "select lower(region) as region, count(*) from orders group by region having region = 'EMEA'",
+    ),
     (
         Reason.NAME,
         "'basket'",

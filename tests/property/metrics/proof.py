@@ -79,7 +79,7 @@ def _ask(project: Project, sight: Sight, dice: random.Random, tally: Tally, wher
         return
     answers = [("with rollups", routed)]
     by_rollup = any(route.rollup for route in routed.receipt.routes)
-    if by_rollup or tally.asked % 4 == 0:  # else both are the same text
+    if by_rollup or tally.asked % 10 == 0:  # else both are the same text
         plain = project.ask(metrics=asked.request, user=sight.person.email, rollups=False)
         assert not any(route.rollup for route in plain.receipt.routes), told
         answers = [("without rollups", plain), *answers]

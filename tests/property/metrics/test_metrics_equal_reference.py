@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.property.metrics.proof import Tally, prove
 
-WORLDS = int(os.environ.get("SLUICE_METRICS_WORLDS", "20"))
-REQUESTS = 126  # of each world
+WORLDS = int(os.environ.get("SLUICE_METRICS_WORLDS", "18"))
+REQUESTS = 140  # of each world
 
 
 def prove_worlds(first: int, last: int, capsys: pytest.CaptureFixture[str]) -> None:
