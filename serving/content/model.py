@@ -62,7 +62,7 @@ class Source(Resource):
 
     path: str
     description: str = ""
-    table: str | None = None  # which table of a DuckDB file; default: the source's name
+    table: str | None = None  # which table (or schema.table) of a DuckDB file; default: the source's name
     options: Mapping[str, Any] = {}  # passed to read_csv / read_parquet / read_json
     freshness: Freshness | None = None
 

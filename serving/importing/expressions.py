@@ -13,28 +13,21 @@ from serving.semantic.check_texts import text_problem
 DUCKDB = "duckdb"
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _PORTABLE = frozenset(
-    "athena bigquery clickhouse databricks duckdb mysql postgres redshift snowflake spark sqlite trino tsql".split()
+    "athena bigquery databricks duckdb mysql postgres redshift snowflake spark sqlite trino tsql".split()
 )
-
-
-def dialect(word: str) -> str:
-    """The dialect of that name; DuckDB for tools that we do not know, whose texts are then read as they are."""
-    return word.lower() if word.lower() in _PORTABLE else DUCKDB
 
 
 def quoted(name: str) -> str:
     """A column's name as SQL: in quotes only where it needs them."""
-    if _WORD.fullmatch(name) and text_problem(name) is None and plain_column(name) == name:
-        return name
-    return exp.to_identifier(name, quoted=True).sql(DUCKDB)
+    return exp.to_identifier(name).sql(DUCKDB)
 
 
 def row_expression(text: str, read: str = DUCKDB) -> str:
     """The text as an expression over the columns of one row; raises NotCarried where it is none."""
     text = text.strip()
-    if _WORD.fullmatch(text) and text_problem(text) is not None:
-        text = exp.to_identifier(text, quoted=True).sql(DUCKDB)  # a column called `order`
-    if read != DUCKDB:
+    if _WORD.fullmatch(text) and text.lower() not in ("true", "false", "null"):
+        return quoted(text)  # a column may be called `order`
+    if read != DUCKDB and plain_column(text) is None:
         text = translated(text, read)
     if (found := text_problem(text)) is not None:
         raise NotCarried(f"`{_short(text)}` {found.words}")
@@ -43,6 +36,8 @@ def row_expression(text: str, read: str = DUCKDB) -> str:
 
 def translated(text: str, read: str) -> str:
     """The text of another dialect in DuckDB's; raises NotCarried where that is not certain."""
+    if read not in _PORTABLE:
+        raise NotCarried(f"`{_short(text)}` is written for {read}, which is not known here")
     try:
         tree = sqlglot.parse_one(text, dialect=read)
         strange = sorted({call.name for call in tree.find_all(exp.Anonymous)})

@@ -20,6 +20,11 @@ def sluice_name(name: str) -> str:
     return found[:LONGEST].rstrip("_")
 
 
+def source_name(mart: str, taken: Container[str]) -> str:
+    """The name of a mart's source: the two cannot have one name."""
+    return free_name(f"{mart[: LONGEST - 6]}_table", taken)
+
+
 def free_name(wanted: str, taken: Container[str]) -> str:
     """The name, or the first of name_2, name_3 … that is not taken."""
     found, number = wanted, 2
@@ -30,5 +35,5 @@ def free_name(wanted: str, taken: Container[str]) -> str:
 
 
 def renamed(what: str, old: str, new: str) -> list[Finding]:
-    """A finding where the two differ."""
-    return [Finding("renamed", f"{what} {old}", f"is called {new} here")] if old != new else []
+    """A finding where the two names of a thing differ."""
+    return [Finding("renamed", what, f"is called {new} here")] if old != new else []

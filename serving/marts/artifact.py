@@ -156,9 +156,8 @@ def show_source(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
             (path,) = source_files(source)
             alias = quoted(f"source {source.name}")
             connection.execute(f"ATTACH {literal(str(path))} AS {alias} (READ_ONLY)")
-            connection.execute(
-                f"CREATE TEMP VIEW {name} AS FROM {alias}.{quoted(source.table or source.name)}"
-            )
+            table = ".".join(quoted(part) for part in (source.table or source.name).split("."))
+            connection.execute(f"CREATE TEMP VIEW {name} AS FROM {alias}.{table}")
             return
         if kind not in _READERS:
             known = ", ".join([*_READERS, *_DATABASES])

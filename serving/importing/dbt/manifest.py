@@ -1,58 +1,18 @@
-"""The parts of a dbt manifest (schema v10 to v12) that say something about relations and metrics.
-
-dbt adds keys from version to version, and those it adds do not change what the others mean: unknown keys
-are ignored here. Unknown *values* (a metric's type, an aggregation) are refused by whoever reads them.
-"""
+"""The parts of a dbt manifest (schema v10 to v12) that say something about relations and metrics."""
 
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError
 
 from serving.errors import SluiceError
+from serving.importing.dbt.metricflow import Metric, SemanticModel
+from serving.importing.dbt.part import DependsOn, Part, Words
 
-KNOWN = range(10, 13)  # schema versions
-
-
-class Part(BaseModel):
-    """A mapping of the manifest; what is null there is absent here."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            return {key: value for key, value in data.items() if value is not None}
-        return data
-
-
-def _words(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _filters(value: Any) -> Any:
-    """Filters of all versions: a text, one template, or a list of them."""
-    if isinstance(value, Mapping):
-        value = value.get("where_filters", value)
-    many = value if isinstance(value, list) else [value]
-    return [each["where_sql_template"] if isinstance(each, Mapping) else each for each in many]
-
-
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _window(value: Any) -> Any:
-    return f"{value['count']} {value['granularity']}" if isinstance(value, Mapping) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Filters = Annotated[tuple[str, ...], BeforeValidator(_filters)]
-Window = Annotated[str, BeforeValidator(_window)]
+KNOWN = (10, 11, 12, 20)  # schema versions; dbt Fusion calls v12 v20
 
 
 class Constraint(Part):
@@ -96,11 +56,7 @@ class Config(Part):
 class TestMetadata(Part):
     name: str
     namespace: str = ""
-    kwargs: Mapping[str, Any] = {}
-
-
-class DependsOn(Part):
-    nodes: tuple[str, ...] = ()
+    given: Mapping[str, Any] = Field(default={}, validation_alias=AliasChoices("kwargs"))
 
 
 class Owner(Part):
@@ -139,139 +95,6 @@ class Node(Part):
     attached_node: str = ""
     column_name: str = ""
     depends_on: DependsOn = DependsOn()
-
-
-class Entity(Part):
-    name: str
-    type: str
-    expr: str = ""
-    description: str = ""
-    label: str = ""
-
-    @property
-    def text(self) -> str:
-        """Its SQL."""
-        return self.expr or self.name
-
-
-class DimensionTypeParams(Part):
-    time_granularity: str = "day"
-
-
-class DbtDimension(Part):
-    name: str
-    type: str
-    expr: str = ""
-    description: str = ""
-    label: str = ""
-    type_params: DimensionTypeParams = DimensionTypeParams()
-
-    @property
-    def text(self) -> str:
-        """Its SQL."""
-        return self.expr or self.name
-
-
-class AggParams(Part):
-    percentile: float | None = None
-    use_discrete_percentile: bool = False
-    use_approximate_percentile: bool = False
-
-
-class NonAdditive(Part):
-    name: str
-    window_choice: str = "min"
-    window_groupings: tuple[str, ...] = ()
-
-
-class DbtMeasure(Part):
-    """An aggregation: a measure, or what a simple metric of the newer spec says itself."""
-
-    name: str = ""
-    agg: str
-    expr: Annotated[str, BeforeValidator(str)] = ""
-    description: str = ""
-    label: str = ""
-    agg_params: AggParams = AggParams()
-    agg_time_dimension: str = ""
-    non_additive_dimension: NonAdditive | None = None
-    semantic_model: str = ""
-
-
-class Defaults(Part):
-    agg_time_dimension: str = ""
-
-
-class NodeRelation(Part):
-    alias: str = ""
-    schema_name: str = ""
-
-
-class SemanticModel(Part):
-    unique_id: str
-    name: str
-    description: str = ""
-    label: str = ""
-    node_relation: NodeRelation = NodeRelation()
-    depends_on: DependsOn = DependsOn()
-    defaults: Defaults = Defaults()
-    primary_entity: str = ""
-    entities: tuple[Entity, ...] = ()
-    dimensions: tuple[DbtDimension, ...] = ()
-    measures: tuple[DbtMeasure, ...] = ()
-
-    @property
-    def prefix(self) -> str:
-        """The entity that its dimensions are named by: `order__status`."""
-        found = [entity.name for entity in self.entities if entity.type == "primary"]
-        return found[0] if found else self.primary_entity
-
-
-class Input(Part):
-    """A metric or measure that a metric is made of."""
-
-    name: str
-    alias: str = ""
-    filter: Filters = ()
-    offset_window: Window = ""
-    offset_to_grain: str = ""
-    join_to_timespine: bool = False
-    fill_nulls_with: int | None = None
-
-
-Named = Annotated[Input, BeforeValidator(_named)]
-
-
-class CumulativeParams(Part):
-    window: Window = ""
-    grain_to_date: str = ""
-    period_agg: str = "first"
-    metric: Named | None = None
-
-
-class TypeParams(Part):
-    measure: Named | None = None
-    metric_aggregation_params: DbtMeasure | None = None
-    numerator: Named | None = None
-    denominator: Named | None = None
-    expr: Annotated[str, BeforeValidator(str)] = ""
-    window: Window = ""
-    grain_to_date: str = ""
-    metrics: tuple[Named, ...] = ()
-    cumulative_type_params: CumulativeParams = CumulativeParams()
-    join_to_timespine: bool = False
-    fill_nulls_with: int | None = None
-    is_private: bool = False
-
-
-class Metric(Part):
-    unique_id: str
-    name: str
-    type: str
-    label: str = ""
-    description: str = ""
-    type_params: TypeParams = TypeParams()
-    filter: Filters = ()
 
 
 class Exposure(Part):
@@ -335,6 +158,6 @@ def read_manifest(path: Path) -> Manifest:
         raise SluiceError(words, hint="give the target/manifest.json of dbt 1.6 or newer") from error
     if found.metadata.version not in KNOWN:
         shown = found.metadata.dbt_schema_version or "no schema version"
-        words = f"{path} is a manifest of {shown}; known are v{KNOWN[0]} to v{KNOWN[-1]}"
+        words = f"{path} is a manifest of {shown}; known are {', '.join(f'v{number}' for number in KNOWN)}"
         raise SluiceError(words, hint="dbt 1.6 to 1.12 write these: parse the project with one of them")
     return found
