@@ -6,6 +6,7 @@ While people are picked and not logged in, the header `X-Sluice-User` says who a
 import io
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,9 +22,12 @@ from serving.answer import Answer
 from serving.audit_log import AuditUnwritable
 from serving.catalog import describe
 from serving.errors import NotPublished, QueryStopped, SluiceError, TooBusy, UnknownUser
-from serving.export import json_value, json_values, to_bytes
+from serving.export import json_value, json_values, marked, to_bytes
 from serving.identity import User
 from serving.project import Project
+from serving.receipts import route_facts
+from serving.semantic.askable import askable_marts
+from serving.semantic.words import read_request
 
 HEADER = "x-sluice-user"
 MEDIA = {
@@ -60,6 +64,9 @@ def routes(project: Project, others: Iterable[Route] = ()) -> list[Route]:
             for name, board in project.content.dashboards.items()
         ]
 
+    def metrics(user: User) -> object:
+        return [asdict(mart) for mart in askable_marts(project.model(user))]
+
     async def mart(request: Request) -> Response:
         name = request.path_params["name"]
         entries = await run_in_threadpool(describe, project, request.scope["user"])
@@ -70,6 +77,8 @@ def routes(project: Project, others: Iterable[Route] = ()) -> list[Route]:
 
     own = [
         Route("/api/v1/query", _query(project), methods=["POST"]),
+        Route("/api/v1/metrics", _metrics(project), methods=["POST"]),
+        Route("/api/v1/metrics", _listed(metrics)),
         Route("/api/v1/marts", _listed(marts)),
         Route("/api/v1/marts/{name}", mart),
         Route("/api/v1/dashboards", _listed(dashboards)),
@@ -125,42 +134,92 @@ class _Known:
 
 def _query(project: Project) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
-        raw = bytearray()
-        async for part in request.stream():
-            raw += part
-            if len(raw) > BODY_LIMIT:
-                return _refused(400, f"the question is longer than {BODY_LIMIT:,} bytes", "shorten it")
+        raw = await _body(request)
+        if raw is None:
+            return _too_long()
         try:
-            body = QueryBody.model_validate_json(bytes(raw))
+            body = QueryBody.model_validate_json(raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "body"
             return _refused(400, f"{where}: {first['msg']}", 'send {"sql": "select …", "format": "json"}')
-        if body.format not in MEDIA:
-            return _refused(
-                400, f"format: {body.format!r} is none of {', '.join(MEDIA)}", "leave it out for json"
-            )
-        return await run_in_threadpool(_ask, project, body, request.scope["user"])
+        user = request.scope["user"]
+
+        def ask() -> Answer:
+            return project.ask(body.sql, user=user, surface="rest", parameters=body.parameters)
+
+        return await run_in_threadpool(_answered, ask, body.format)
 
     return answer
 
 
-def _ask(project: Project, body: QueryBody, user: User) -> Response:
+def _metrics(project: Project) -> Callable[[Request], Any]:
+    """POST: the words of a metric request, with `format` and `rollups` beside them."""
+
+    async def answer(request: Request) -> Response:
+        raw = await _body(request)
+        if raw is None:
+            return _too_long()
+        try:
+            words = json.loads(raw)
+        except (ValueError, RecursionError):
+            words = None
+        if not isinstance(words, dict):
+            return _refused(400, "the body is no JSON object", 'send {"metrics": ["orders.revenue"]}')
+        form, rollups = words.pop("format", "json"), words.pop("rollups", True)
+        if not isinstance(rollups, bool):
+            return _refused(400, f"rollups: {rollups!r} is neither true nor false", "leave it out for true")
+        user = request.scope["user"]
+
+        def ask() -> Answer:
+            return project.ask(metrics=read_request(words), user=user, surface="rest", rollups=rollups)
+
+        return await run_in_threadpool(_answered, ask, form)
+
+    return answer
+
+
+async def _body(request: Request) -> bytes | None:
+    """What was sent; None where it is longer than any question."""
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > BODY_LIMIT:
+            return None
+    return bytes(raw)
+
+
+def _answered(ask: Callable[[], Answer], form: object) -> Response:
+    """The answer in the form asked for, or the refusal."""
+    if not isinstance(form, str) or form not in MEDIA:
+        return _refused(400, f"format: {form!r} is none of {', '.join(MEDIA)}", "leave it out for json")
     try:
-        answer = project.ask(body.sql, user=user, surface="rest", parameters=body.parameters)
+        answer = ask()
     except SluiceError as failure:
         return _refused(status_of(failure), failure.problem, failure.hint)
-    if body.format == "json":
+    if form == "json":
         return _json(_plain(answer))
     headers = {"X-Sluice-Question": str(answer.receipt.question_id)}
-    return Response(to_bytes(answer.table, body.format), 200, headers, MEDIA[body.format])
+    table = marked(answer.table, answer.receipt.approximate)
+    return Response(to_bytes(table, form), 200, headers, MEDIA[form])
+
+
+def _too_long() -> Response:
+    return _refused(400, f"the question is longer than {BODY_LIMIT:,} bytes", "shorten it")
 
 
 def _plain(answer: Answer) -> dict[str, Any]:
     table, receipt = answer.table, answer.receipt
     columns = [json_values(column) for column in table.columns]
     return {
-        "columns": [{"name": field.name, "type": _type(field.type)} for field in table.schema],
+        "columns": [
+            {
+                "name": field.name,
+                "type": _type(field.type),
+                **({"approximate": True} if field.name in receipt.approximate else {}),
+            }
+            for field in table.schema
+        ],
         "rows": [list(row) for row in zip(*columns, strict=True)],
         "receipt": {
             "question": receipt.question_id,
@@ -168,8 +227,11 @@ def _plain(answer: Answer) -> dict[str, Any]:
             "rows": receipt.rows,
             "truncated": receipt.truncated,
             "seconds": receipt.seconds,
+            "cached": receipt.cached,
+            "approximate": list(receipt.approximate),
             "policies": list(receipt.policies),
             "masked": dict(receipt.masked),
+            "routes": route_facts(receipt.routes),
             "sql": receipt.sql,
             "views": dict(receipt.views),
         },

@@ -4,23 +4,21 @@ Results go to stdout, messages to stderr; exit 0 done, 1 refused or failed, 2 us
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from serving.answer import Answer
 from serving.catalog import describe
+from serving.cli_receipt import errors, plan_facts, plan_lines, print_answer
 from serving.content.schemas import write_schemas
 from serving.engine.process import Parameters
 from serving.errors import ContentInvalid, SluiceError
-from serving.export import FORMATS, show_table, write_table
 from serving.marts.build import Status
+from serving.plan import Plan
 from serving.project import Project, check_project, open_project
 
 app = typer.Typer(
@@ -30,7 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ProjectDir = Annotated[Path, typer.Option("--project", metavar="DIR", help="The content folder.")]
 VarDir = Annotated[Path, typer.Option("--var", metavar="DIR", help="Where state lives.")]
@@ -41,6 +38,11 @@ Params = Annotated[
     typer.Option("--param", metavar="NAME=VALUE", help="A value of $NAME (or, as 1=…, of the first ?)."),
 ]
 AsOf = Annotated[int | None, typer.Option("--as-of", metavar="VERSION", help="Ask a kept version.")]
+Form = Annotated[
+    Literal["table", "csv", "json", "arrow", "parquet"],
+    typer.Option("--format", help="How to write the answer."),
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")]
 MODELS, VAR = Path("models"), Path("var")
 
 
@@ -128,11 +130,8 @@ def build(
 def query(
     sql: str,
     user: Email,
-    form: Annotated[
-        Literal["table", "csv", "json", "arrow", "parquet"],
-        typer.Option("--format", help="How to write the answer."),
-    ] = "table",
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file.")] = None,
+    form: Form = "table",
+    out: Out = None,
     param: Params = None,
     as_of: AsOf = None,
     project: ProjectDir = MODELS,
@@ -143,14 +142,7 @@ def query(
     with refusals(as_json), opened(project, var) as opened_project:
         given = parameters(param or [])
         answer = opened_project.ask(sql, user=user, surface="cli", as_of=as_of, parameters=given)
-        chosen = "json" if as_json and form == "table" else form
-        if out is not None:
-            write_table(answer.table, chosen, out)
-        elif chosen == "table":
-            print(show_table(answer.table))
-        elif chosen in FORMATS:
-            write_table(answer.table, chosen, sys.stdout.buffer)
-        note(answer)
+        print_answer(answer, form, out, as_json)
 
 
 @app.command()
@@ -163,28 +155,11 @@ def explain(
     var: VarDir = VAR,
     as_json: Json = False,
 ) -> None:
-    """Show what a question means for somebody: marts, policies, masks."""
+    """Show what a question means for somebody: marts, policies, masks, rollups used or passed over."""
     with refusals(as_json), opened(project, var) as opened_project:
         given = parameters(param or [])
         plan = opened_project.explain(sql, user=user, as_of=as_of, parameters=given)
-        facts = {
-            "lane": opened_project.weigh(plan, given),
-            "sql": plan.sql,
-            "views": {view.mart: view.shown for view in plan.views},
-            "policies": [text for view in plan.views for text in view.policies],
-            "masked": {
-                f"{view.mart}.{name}": mask for view in plan.views for name, mask in view.masked.items()
-            },
-            "unsaid": [text for view in plan.views for text in view.unsaid],
-        }
-        if as_json:
-            print_json(facts)
-            return
-        for view in plan.views:
-            print(f"-- for {user}, {view.mart} means\n{view.shown}\n")
-            for policy in (*view.policies, *view.unsaid):
-                print(f"--   {policy}")
-        print(f"-- runs in the {facts['lane']} lane\n{plan.sql}")
+        print_plan(plan, opened_project.weigh(plan, given), user, as_json)
 
 
 @app.command()
@@ -294,14 +269,9 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
-def note(answer: Answer) -> None:
-    """What the person should know about an answer, on stderr."""
-    if answer.receipt.truncated:
-        errors.print(f"cut at {answer.receipt.rows:,} rows; the limits of the policy allow no more")
-    if answer.receipt.masked:
-        errors.print(
-            "masked: " + ", ".join(f"{name} ({mask})" for name, mask in answer.receipt.masked.items())
-        )
+def print_plan(plan: Plan, lane: str, user: str, as_json: bool) -> None:
+    """What a question means for somebody, to stdout."""
+    print_json(plan_facts(plan, lane)) if as_json else print("\n".join(plan_lines(plan, lane, user)))
 
 
 @contextmanager

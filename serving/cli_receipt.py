@@ -10,7 +10,7 @@ from rich.console import Console
 from serving.answer import Answer
 from serving.export import FORMATS, marked, show_table, write_table
 from serving.plan import Plan
-from serving.receipts import miss_lines, route_facts, route_words, short_notes
+from serving.receipts import answered_by, miss_lines, route_facts, route_words
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -31,8 +31,7 @@ def print_answer(answer: Answer, form: str, out: Path | None, as_json: bool) -> 
 def note(answer: Answer) -> None:
     """What the person should know about an answer, on stderr."""
     receipt = answer.receipt
-    if told := short_notes(receipt):
-        errors.print("; ".join(told), markup=False)
+    errors.print(answered_by(receipt), markup=False)
     if receipt.truncated:
         errors.print(f"cut at {receipt.rows:,} rows; the limits of the policy allow no more")
     if receipt.masked:
@@ -57,11 +56,10 @@ def plan_lines(plan: Plan, lane: str, user: str) -> Iterator[str]:
     """The same as a person reads it: what each name means, the SQL that runs, who answers each block."""
     for view in plan.views:
         yield f"-- for {user}, {view.mart} means\n{view.shown}\n"
-    yield f"-- the question ({lane})\n{plan.sql}"
+        yield from (f"--   {policy}" for policy in (*view.policies, *view.unsaid))
     for route in plan.routes:
-        yield f"-- {route_words(route)}"
+        yield f"-- answered by {route_words(route)}"
         yield from (f"--   passed over {line}" for line in miss_lines(route))
     if plan.approximate:
-        yield f"-- ≈ estimates: {', '.join(plan.approximate)}"
-    for view in plan.views:
-        yield from (f"-- {text}" for text in (*view.policies, *view.unsaid))
+        yield f"-- estimates: ≈ {', '.join(plan.approximate)}"
+    yield f"-- runs in the {lane} lane\n{plan.sql}"

@@ -32,7 +32,7 @@ from serving.marts.data_tests import data_tests, question_key, test_problems
 from serving.marts.graph import Graph, mart_graph
 from serving.marts.publish import Version
 from serving.plan import Asked, Pinned, Plan
-from serving.planning import built_columns, rights
+from serving.planning import Planner, built_columns, rights
 from serving.reader import Heard
 from serving.rights import published
 from serving.rights.grants import everybody
@@ -192,6 +192,10 @@ class Project:
         asked = self._asked(sql, metrics, who, "explain", as_of, rollups)
         return self._door.planner.plan(asked, who, self.content, self._pin(as_of), parameters)
 
+    def planner(self) -> Planner:
+        """A planner with nothing in mind, for `rehearse`."""
+        return self._door.planner.aside()
+
     def rehearse(
         self,
         sql: str | None = None,
@@ -200,12 +204,12 @@ class Project:
         user: User | str,
         content: Content,
         heard: Heard,
+        planner: Planner,
         parameters: Parameters = None,
     ) -> Plan:
         """As `explain`, by other content over what is built; `heard` is told of each block of aggregation."""
         who = self.user(user) if isinstance(user, str) else user
         asked = self._asked(sql, metrics, who, "suggest", None, True)
-        planner = self._door.planner.aside()
         return planner.plan(asked, who, content, self._pin(None), parameters, heard)
 
     def model(self, user: User) -> Model:
@@ -218,9 +222,11 @@ class Project:
         """The days that each span of the request means for the user; raises QueryRefused."""
         if not metrics.spans:
             return ()
-        model = self._door.planner.reader(user, self.content, self._pin(as_of)).model
+        pinned = self._pin(as_of)
+        model = self._door.planner.reader(user, self.content, pinned).model
         newest = {
-            column: self._newest(*column, user, surface, as_of) for column in newest_columns(model, metrics)
+            column: self._newest(pinned.version.number, *column, user, surface, as_of)
+            for column in newest_columns(model, metrics)
         }
         return span_ranges(model, metrics, newest, self._today())
 
@@ -271,9 +277,11 @@ class Project:
             return Asked(sql=sql or "", rollups=rollups)
         return Asked(request=metrics, ranges=self.ranges(metrics, user, surface, as_of), rollups=rollups)
 
-    def _newest(self, mart: str, column: str, user: User, surface: str, as_of: int | None) -> date | None:
+    def _newest(
+        self, version: int, mart: str, column: str, user: User, surface: str, as_of: int | None
+    ) -> date | None:
         """The last day with data that the user may see: ranges in words end there, not today."""
-        key = (self._pin(as_of).version.number, rights(user, self.content), mart, column)
+        key = (version, rights(user, self.content), mart, column)
         if self._newest_of is not self.content or len(self._newest_days) > KNOWN:
             self._newest_of, self._newest_days = self.content, {}
         if key not in self._newest_days:

@@ -28,8 +28,25 @@ def short_notes(receipt: Receipt) -> list[str]:
     rollups = list(dict.fromkeys(f"{route.mart}.{route.rollup}" for route in receipt.routes if route.rollup))
     notes = [f"{'rollup' if len(rollups) == 1 else 'rollups'} {', '.join(rollups)}"] if rollups else []
     notes += ["from the cache"] if receipt.cached else []
-    notes += [f"{ESTIMATE} {', '.join(receipt.approximate)}"] if receipt.approximate else []
-    return notes
+    return notes + estimates(receipt)
+
+
+def answered_by(receipt: Receipt) -> str:
+    """One line below an answer: `rollup orders.daily; not from the cache; ≈ buyers`."""
+    rollups = [f"rollup {route.mart}.{route.rollup}" for route in receipt.routes if route.rollup]
+    marts = [f"mart {route.mart}" for route in receipt.routes if not route.rollup]
+    notes = [", ".join(dict.fromkeys([*rollups, *marts]))] if receipt.routes else []
+    notes.append("from the cache" if receipt.cached else "not from the cache")
+    return "; ".join(notes + estimates(receipt))
+
+
+def estimates(receipt: Receipt) -> list[str]:
+    """`≈ buyers`, where something is an estimate; what a comparison puts beside it goes without saying."""
+    beside = {
+        f"{name}_{word}" for name in receipt.approximate for word in ("before", "change", "change_rate")
+    }
+    names = [name for name in receipt.approximate if name not in beside]
+    return [f"{ESTIMATE} {', '.join(names)}"] if names else []
 
 
 def route_facts(routes: Sequence[Route]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Metrics as pages show them: the answer, and how its rows and columns are to be read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 
@@ -29,7 +29,7 @@ TOTAL, ALL = "Total", "all"
 
 @dataclass(frozen=True)
 class Shown:
-    """An answer to a metric request. `before` is the first metric earlier, where there is one row."""
+    """An answer to a metric request."""
 
     request: MetricRequest
     answer: Answer
@@ -38,8 +38,13 @@ class Shown:
     formats: Mapping[str, str]  # measure -> d3-like format
     labels: Mapping[str, str]  # column -> its label, where the mart gives one
     ranges: Ranges = ()
-    before: float | None = None
+    befores: Mapping[str, float] = field(default_factory=dict)  # measure -> earlier, where there is one row
     notes: tuple[str, ...] = ()  # what of the request was left out, and why
+
+    @property
+    def before(self) -> float | None:
+        """The first metric earlier."""
+        return self.befores.get(self.measures[0])
 
     @property
     def span(self) -> TimeRange | None:
@@ -84,8 +89,8 @@ class Shown:
     def _kinds(self) -> tuple[str, ...]:
         table = self.answer.table
         if ROW_KIND not in table.column_names:
-            return ("group",) * table.num_rows
-        return tuple(table.column(ROW_KIND).to_pylist())
+            return ("group",) * int(table.num_rows)
+        return tuple(str(kind) for kind in table.column(ROW_KIND).to_pylist())
 
     def _named(self, table: pa.Table) -> pa.Table:
         """The rest and the totals by name, in columns that hold texts then."""
@@ -132,7 +137,7 @@ def show_metrics(
     asked, notes = _fitting(project, request, ranges, model, user) if lenient else (request, ())
     answer = project.ask(metrics=asked, user=user, surface=surface)
     measures = tuple(header(metric, asked) for metric in asked.metrics)
-    before = _beside(answer, measures[0])
+    befores = _numbers(answer, {name: f"{name}_before" for name in measures})
     if (
         asked.compare is None
         and request.compare is not None
@@ -140,7 +145,8 @@ def show_metrics(
         and _comparable(request, ranges)
     ):
         earlier = _earlier(request, ranges, model)
-        before = _number(project.ask(metrics=earlier, user=user, surface=surface), measures[0])
+        then = project.ask(metrics=earlier, user=user, surface=surface)
+        befores = _numbers(then, {name: name for name in measures})
     return Shown(
         asked,
         answer,
@@ -152,7 +158,7 @@ def show_metrics(
         },
         _labels(asked, model),
         ranges,
-        before,
+        befores,
         notes,
     )
 
@@ -256,15 +262,12 @@ def _earlier(request: MetricRequest, ranges: Ranges, model: Model) -> MetricRequ
     return replace(_bare(request), spans=tuple(spans))
 
 
-def _beside(answer: Answer, measure: str) -> float | None:
-    name = f"{measure}_before"
-    return _number(answer, name) if name in answer.table.column_names else None
-
-
-def _number(answer: Answer, name: str) -> float | None:
-    """The value of the only row, where there is one."""
-    values = answer.table.column(name).to_pylist() if answer.table.num_rows == 1 else []
-    return float(values[0]) if values and values[0] is not None else None
+def _numbers(answer: Answer, columns: Mapping[str, str]) -> dict[str, float]:
+    """Of an answer of one row, the columns that have a value."""
+    if answer.table.num_rows != 1:
+        return {}
+    (row,) = answer.table.to_pylist()
+    return {name: float(row[column]) for name, column in columns.items() if row.get(column) is not None}
 
 
 def _signed(form: str) -> str:

@@ -1,7 +1,7 @@
 """Data tests: each is one SELECT whose rows are failures."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import duckdb

@@ -13,7 +13,7 @@ Sourcer = Callable[[Need], Source]
 
 @dataclass(frozen=True)
 class Claim:
-    """What a data test says of a mart's rows: no two agree in all of the columns; or none lacks one of them."""
+    """What a data test says of a mart's rows: no two agree in all columns, or none lacks one of them."""
 
     mart: str
     columns: frozenset[str]

@@ -1,6 +1,6 @@
 """Answers as ECharts options: plain dicts, because they cost a tenth of chart objects. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -17,9 +17,21 @@ MOST_SERIES = 12
 
 
 def line_chart(
-    table: pa.Table, x: str, y: Sequence[str], split: str | None, form: str, grain: str = ""
+    table: pa.Table,
+    x: str,
+    y: Sequence[str],
+    split: str | None,
+    form: str,
+    grain: str = "",
+    names: Mapping[str, str] | None = None,
+    faint: Collection[str] = (),
 ) -> Chart:
-    """Lines over `x`; one a value of `split`, else one a column of `y`."""
+    """Lines over `x`; one a value of `split`, else one a column of `y`.
+
+    `names` are labels of columns; the columns in `faint` are dashed, as what was before.
+    """
+    called = names or {}
+    dashed = {called.get(name) or label(name) for name in faint}
     points = _axis(table.column(x).to_pylist(), grain)
     place = {point: number for number, point in enumerate(points)}
     lines: dict[str, list[float | None]] = {}
@@ -27,7 +39,9 @@ def line_chart(
     percent = shape(form).percent
     if split is None:
         for name in y:
-            lines[label(name)] = _placed(keys, table.column(name).to_pylist(), place, percent)
+            lines[called.get(name) or label(name)] = _placed(
+                keys, table.column(name).to_pylist(), place, percent
+            )
     else:
         rows = list(zip(keys, table.column(split).to_pylist(), table.column(y[0]).to_pylist(), strict=True))
         for group in dict.fromkeys(row[1] for row in rows):
@@ -41,11 +55,12 @@ def line_chart(
             "data": values,
             "showSymbol": len(points) == 1 or (few and len(lines) == 1),
             "symbolSize": 5,
-            "lineStyle": {"width": 2},
+            "lineStyle": {"width": 1.5, "type": "dashed", "color": INK} if name in dashed else {"width": 2},
+            "itemStyle": {"color": INK} if name in dashed else None,
             "emphasis": {"focus": "series"},
             "areaStyle": {"opacity": 0.08} if len(lines) == 1 else None,
         }
-        for name, values in sorted(lines.items())[:MOST_SERIES]
+        for name, values in sorted(lines.items(), key=lambda line: (line[0] in dashed, line[0]))[:MOST_SERIES]
     ]
     return {
         **_frame(len(lines)),
@@ -64,17 +79,26 @@ def line_chart(
 
 
 def bar_chart(
-    table: pa.Table, x: str, y: Sequence[str], split: str | None, form: str, grain: str = ""
+    table: pa.Table,
+    x: str,
+    y: Sequence[str],
+    split: str | None,
+    form: str,
+    grain: str = "",
+    names: Mapping[str, str] | None = None,
+    faint: Collection[str] = (),
 ) -> Chart:
     """Bars by `x`: lying where the labels are long, stacked where there is a split."""
+    called = names or {}
+    pale = {called.get(name) or label(name) for name in faint}
     keys = list(dict.fromkeys(table.column(x).to_pylist()))
-    names = [bucket(key, grain) for key in keys]
+    marks = [bucket(key, grain) for key in keys]
     place = {key: number for number, key in enumerate(keys)}
     percent = shape(form).percent
     groups: dict[str, list[float | None]] = {}
     if split is None:
         for name in y:
-            groups[label(name)] = _placed(
+            groups[called.get(name) or label(name)] = _placed(
                 table.column(x).to_pylist(), table.column(name).to_pylist(), place, percent
             )
     else:
@@ -82,10 +106,10 @@ def bar_chart(
         for group in dict.fromkeys(row[1] for row in rows):
             own = [row for row in rows if row[1] == group]
             groups[_name(group)] = _placed([r[0] for r in own], [r[2] for r in own], place, percent)
-    lying = lies(names)
+    lying = lies(marks)
     category: Chart = {
         "type": "category",
-        "data": names,
+        "data": marks,
         "inverse": lying,
         "axisTick": {"show": False},
         "axisLine": {"lineStyle": {"color": LINES}},
@@ -93,7 +117,7 @@ def bar_chart(
         if lying
         else {"hideOverlap": True},
     }
-    labelled = len(groups) == 1 and len(names) <= 16
+    labelled = len(groups) == 1 and len(marks) <= 16
     series = [
         {
             "type": "bar",
@@ -101,7 +125,8 @@ def bar_chart(
             "data": _labelled(values, form, lying) if labelled else values,
             "barMaxWidth": 26 if lying else 44,
             "itemStyle": {
-                "borderRadius": ([0, 3, 3, 0] if lying else [3, 3, 0, 0]) if len(groups) == 1 else 0
+                "borderRadius": ([0, 3, 3, 0] if lying else [3, 3, 0, 0]) if len(groups) == 1 else 0,
+                **({"color": INK, "opacity": 0.45} if name in pale else {}),
             },
             **({"stack": "all"} if split is not None else {}),
         }

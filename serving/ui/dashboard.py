@@ -15,15 +15,14 @@ from serving.dashboard import (
     answer_tile,
     default_choices,
     filter_values,
-    newest_days,
 )
 from serving.errors import QueryRefused
-from serving.semantic.dimension import GRAINS
 from serving.semantic.time import is_range
-from serving.ui.charts import bar_chart, bar_height, last_is_partial, lies, line_chart
 from serving.ui.explorer import View
-from serving.ui.figures import NOTHING, bucket, change, figure, label
+from serving.ui.figures import label
+from serving.ui.metric_look import request_look
 from serving.ui.parts import download, html_table, plain, quiet, safe, what_ran
+from serving.ui.picture import MOST_ROWS, draw_chart, draw_number, draw_table
 
 AT_ONCE = 3  # tiles asked side by side
 RANGES = (
@@ -61,7 +60,7 @@ def ordered_boards(view: View) -> list[str]:
     visible = view.project.visible_marts(view.user)
 
     def mute(board: Dashboard) -> bool:
-        return not any(metric.partition(".")[0] in visible for tile in board.tiles for metric in tile.metrics)
+        return not any(mart in visible for tile in board.tiles for mart in tile.marts)
 
     boards = view.project.content.dashboards
     return sorted(boards, key=lambda name: mute(boards[name]))
@@ -162,7 +161,7 @@ def _tiles(view: View, name: str, board: Dashboard, choices: dict[str, Choice]) 
         key = f"{name}-{number}"
         with grid.cell(column_span=tile.width), st.container(key=f"tile-{key}", gap="xsmall"):
             found = answer()
-            _head(tile, found, key)
+            _head(view, tile, found, key)
             if isinstance(found, QueryRefused):
                 hint = f" — {found.hint}" if found.hint else ""
                 st.html(f'<div class="quiet">⊘ {safe(found.problem)}{safe(hint)}</div>')
@@ -177,8 +176,7 @@ def answer_all(
 ) -> list[Callable[[], TileAnswer | QueryRefused]]:
     """Ask all tiles at once; each call waits for its own answer, or gives the refusal."""
     executor = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="tile")
-    newest = newest_days(view.project, tiles, choices, view.user)
-    futures = [executor.submit(answer_tile, view.project, tile, choices, view.user, newest) for tile in tiles]
+    futures = [executor.submit(answer_tile, view.project, tile, choices, view.user) for tile in tiles]
     executor.shutdown(wait=False)
 
     def waited(future: Future[TileAnswer]) -> TileAnswer | QueryRefused:
@@ -190,11 +188,12 @@ def answer_all(
     return [partial(waited, future) for future in futures]
 
 
-def _head(tile: Tile, found: TileAnswer | QueryRefused, key: str) -> None:
+def _head(view: View, tile: Tile, found: TileAnswer | QueryRefused, key: str) -> None:
     notes = [tile.description] if tile.description else []
     if isinstance(found, TileAnswer):
         if found.unfiltered:
             notes.append(f"not filtered by {' and '.join(label(name).lower() for name in found.unfiltered)}")
+        notes += found.notes
         if found.answer.receipt.truncated:
             notes.append("cut at the row limit")
     note = f'<div class="tile-note">{safe(" · ".join(notes))}</div>' if notes else ""
@@ -205,70 +204,38 @@ def _head(tile: Tile, found: TileAnswer | QueryRefused, key: str) -> None:
                 "", icon=":material/more_horiz:", type="tertiary", key=f"menu-{key}", help="Source and export"
             ):
                 download(found.answer, "csv", key, f"csv-{key}", "Download CSV")
+                _further(view, found)
                 what_ran(found.answer.receipt)
 
 
-def _body(found: TileAnswer, key: str) -> None:
-    tile, table = found.tile, found.table
-    if tile.chart == "number":
-        _number(found)
-    elif table.num_rows == 0:
-        quiet("No rows for these filters")
-    elif tile.chart == "table" or not found.dimensions:
-        heads = {
-            found.dimensions[n]: label(by) for n, by in enumerate(_asked(tile)) if n < len(found.dimensions)
-        }
-        st.html(html_table(table, found.formats, found.dimensions, heads=heads))
-        if table.num_rows > 200:
-            quiet(f"first 200 of {table.num_rows:,} rows")
-    else:
-        _chart(found, key)
-
-
-def _asked(tile: Tile) -> list[str]:
-    return [by.replace(".", " by ") for by in (*tile.by, *((tile.split,) if tile.split else ()))]
-
-
-def _number(found: TileAnswer) -> None:
-    measure = found.measures[0]
-    form = found.formats.get(measure, "")
-    value = found.table.column(measure)[0].as_py() if found.table.num_rows else None
-    shown = figure(value, form)
-    delta = change(None if value is None else float(value), found.before)
-    below = ""
-    if found.tile.compare is not None and found.before is not None:  # all of time has no period before
-        arrow = "" if delta is None else "▲ " if delta > 0 else "▼ " if delta < 0 else ""
-        size = NOTHING if delta is None else f"{abs(delta):.1%}"
-        before = f"vs {figure(found.before, form)}, {found.tile.compare}"
-        below = f'<div class="delta">{arrow}{size} <span>{safe(before)}</span></div>'
-    st.html(f'<div class="big-figure" data-value="{safe(value)}">{safe(shown)}</div>{below}')
-
-
-def _chart(found: TileAnswer, key: str) -> None:
-    tile, table = found.tile, found.table
-    grain = tile.by[0].partition(".")[2] if tile.by else ""
-    x, split = found.dimensions[0], found.dimensions[1] if tile.split and len(found.dimensions) > 1 else None
-    form = found.formats.get(found.measures[0], "")
-    alt = f"{tile.title}, {tile.chart} chart"
-    if tile.chart == "line":
-        st.echarts_chart(
-            line_chart(table, x, found.measures, split, form, grain), height=260, key=f"chart-{key}", alt=alt
-        )
-        if note := _partial(found, grain):
-            st.html(f'<div class="tile-note">{safe(note)}</div>')
+def _further(view: View, found: TileAnswer) -> None:
+    """The way to the same numbers on the page Metrics."""
+    page = view.pages.get("metrics")
+    if found.shown is None or page is None:
         return
-    names = [bucket(value, grain) for value in dict.fromkeys(table.column(x).to_pylist())]
-    st.echarts_chart(
-        bar_chart(table, x, found.measures, split, form, grain),
-        height=bar_height(len(names), lies(names)),
-        key=f"chart-{key}",
-        alt=alt,
-    )
+    try:
+        look = request_look(found.shown.request, found.tile.chart)
+    except QueryRefused:  # what that page has no place for
+        return
+    query = {**look.link(), "as": view.user.email}
+    st.page_link(page, label="Open in Metrics", icon=":material/query_stats:", query_params=query)
 
 
-def _partial(found: TileAnswer, grain: str) -> str:
-    """`Nov 2026 counts up to the 15th`, where the last point is not a whole period."""
-    known = next((name for name in GRAINS if name == grain), None)
-    if found.span is None or known is None or not last_is_partial(found.span.last, known):
-        return ""
-    return f"The last {grain} counts up to {figure(found.span.last)}"
+def _body(found: TileAnswer, key: str) -> None:
+    tile, shown = found.tile, found.shown
+    if shown is not None and tile.chart == "number":
+        draw_number(shown, shown.measures[0])
+    elif found.table.num_rows == 0:
+        quiet("No rows for these filters")
+    elif shown is None:
+        _sql_table(found)
+    elif tile.chart == "table" or len(shown.dimensions) not in (1, 2):
+        draw_table(shown)
+    else:
+        draw_chart(shown, tile.chart, tile.title, key)
+
+
+def _sql_table(found: TileAnswer) -> None:
+    st.html(html_table(found.table, approximate=found.answer.receipt.approximate))
+    if found.table.num_rows > MOST_ROWS:
+        quiet(f"first {MOST_ROWS} of {found.table.num_rows:,} rows")

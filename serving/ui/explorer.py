@@ -112,8 +112,9 @@ def _top(project: Project, page: Page) -> User | None:
         st.caption("Add an assignment under `assign:` in models/policies/.")
         return None
     asked = st.query_params.get(PERSON, "").lower()
-    if st.session_state.get("view_as") not in people:
-        st.session_state["view_as"] = asked if asked in people else None if asked else next(iter(people))
+    kept = st.session_state.get("view_as")
+    start = asked if asked in people else None if asked else next(iter(people))
+    st.session_state["view_as"] = kept if kept in people else start  # said again: pages forget each other's
     with st.container(key="top", horizontal=True, vertical_alignment="center", gap="medium"):
         st.html(f'<div class="title"><small>{safe(project.content.project.name)}</small>{page.title}</div>')
         with st.container(key="person", width=340, gap=None):

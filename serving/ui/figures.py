@@ -101,6 +101,8 @@ def bucket(value: object, grain: str) -> str:
     if not isinstance(value, date):
         return figure(value)
     match grain:
+        case "hour":
+            return f"{value.day} {value:%b %H:%M}"
         case "month":
             return f"{value:%b %Y}"
         case "quarter":

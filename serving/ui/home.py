@@ -8,6 +8,7 @@ import streamlit as st
 from serving.catalog import CatalogEntry, describe
 from serving.content.model import Dashboard
 from serving.dashboard import TileAnswer, default_choices
+from serving.receipts import ESTIMATE
 from serving.store import utc_now
 from serving.ui.dashboard import answer_all, ordered_boards
 from serving.ui.explorer import View
@@ -77,10 +78,12 @@ def _headlines(view: View, board: Dashboard) -> None:
         delta = change(None if value is None else float(value), found.before)
         arrow = "" if not delta else "▲ " if delta > 0 else "▼ "
         below = "" if delta is None else f'<div class="delta">{arrow}{abs(delta):.1%}</div>'
+        mark = f"{ESTIMATE} " if measure in found.answer.receipt.approximate else ""
+        shown = mark + figure(value, found.formats.get(measure, ""))
         with grid.cell(), st.container(key=f"tile-head-{number}", gap=None):
             st.html(
                 f'<div class="tile-title">{safe(found.tile.title)}</div>'
-                f'<div class="big-figure">{safe(figure(value, found.formats.get(measure, "")))}</div>{below}'
+                f'<div class="big-figure">{safe(shown)}</div>{below}'
             )
     words = f"{board.title}, {answers[0].period}" if answers[0].period else board.title
     st.html(f'<div class="tile-note">{safe(words)}</div>')

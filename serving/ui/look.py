@@ -40,7 +40,10 @@ table.grid th { text-align: left; font-weight: 600; opacity: .7;
   padding: .3rem .5rem .3rem 0; white-space: nowrap; }
 table.grid td { border-bottom: 1px solid rgba(128,140,135,.16); padding: .32rem .5rem .32rem 0; }
 table.grid .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+table.grid tr.total td { font-weight: 600; border-top: 1px solid rgba(128, 140, 135, .5); }
+table.grid tr.subtotal td { font-weight: 600; } table.grid tr.other td { font-style: italic; }
 .scroll { overflow-x: auto; max-width: 100%; }
+.st-key-by-bar > div:has([data-testid="stMultiSelect"]) { min-width: 15rem; }
 .meaning td:nth-child(3) { min-width: 12rem; }
 .none { opacity: .5; }
 .access td { vertical-align: top; min-width: 5.5rem; } .access td:nth-child(n+2) { min-width: 8rem; }

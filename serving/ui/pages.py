@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from serving.ui import access, catalog, dashboard, sql
+from serving.ui import access, catalog, dashboard, metrics, sql
 from serving.ui.explorer import Page, View
 from serving.ui.home import HomePage, Notice
 
@@ -14,6 +14,7 @@ def serving_pages(notices: Callable[[View], list[Notice]]) -> tuple[Page, ...]:
 
 _PAGES = (
     Page("Dashboards", "dashboards", ":material/monitoring:", dashboard.draw),
+    Page("Metrics", "metrics", ":material/query_stats:", metrics.draw),
     Page("SQL", "sql", ":material/terminal:", sql.draw),
     Page("Catalog", "catalog", ":material/menu_book:", catalog.draw),
     Page("Access", "access", ":material/policy:", access.draw),

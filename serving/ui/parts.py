@@ -1,14 +1,16 @@
 """Pieces that several pages draw."""
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import streamlit as st
 
 from serving.answer import Answer, Receipt
-from serving.export import intervals_as_text, to_bytes, unique_names
+from serving.export import intervals_as_text, marked, to_bytes, unique_names
+from serving.receipts import ESTIMATE, miss_lines, route_words
 from serving.ui.charts import is_number
 from serving.ui.figures import NO_VALUE, counted, figure, label, span
 
@@ -36,24 +38,32 @@ def html_table(
     dimensions: Sequence[str] = (),
     most: int = 200,
     heads: Mapping[str, str] | None = None,
+    approximate: Collection[str] = (),
+    kinds: Sequence[str] = (),
 ) -> str:
-    """A small table, numbers to the right."""
+    """A small table, numbers to the right; estimates are marked, rows that are no groups set apart."""
     formats, heads = formats or {}, heads or {}
     numeric = {f.name for f in table.schema if is_number(f.type) and f.name not in dimensions}
     head = "".join(
-        f"<th{' class=n' if name in numeric else ''}>{safe(heads.get(name) or label(name))}</th>"
+        f"<th{' class=n' if name in numeric else ''}>{safe(_head(name, heads, approximate))}</th>"
         for name in table.column_names
     )
     lines = []
     columns = [table.column(place).slice(0, most).to_pylist() for place in range(table.num_columns)]
     formats = {**_even(table, columns), **formats}
-    for row in zip(*columns, strict=True):
+    for place, row in enumerate(zip(*columns, strict=True)):
         cells = (
             _cell(name, value, formats.get(name, ""), name in numeric, name in dimensions)
             for name, value in zip(table.column_names, row, strict=True)
         )
-        lines.append(f"<tr>{''.join(cells)}</tr>")
+        kind = f' class="{kinds[place]}"' if kinds and kinds[place] != "group" else ""
+        lines.append(f"<tr{kind}>{''.join(cells)}</tr>")
     return f'<div class="scroll"><table class="grid"><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def _head(name: str, heads: Mapping[str, str], approximate: Collection[str]) -> str:
+    words = heads.get(name) or label(name)
+    return f"{ESTIMATE} {words}" if name in approximate else words
 
 
 def _even(table: pa.Table, columns: Sequence[Sequence[object]]) -> dict[str, str]:
@@ -78,10 +88,13 @@ def _cell(name: str, value: object, form: str, numeric: bool, dimension: bool) -
 def answer_grid(answer: Answer, key: str, height: int | None = None) -> None:
     """The rows of an answer in a grid that sorts and scrolls."""
     table = shown_table(unique_names(answer.table))
-    config = {
-        field.name: st.column_config.NumberColumn(format=_grid_format(field))
-        for field in table.schema
+    marks = {name: f"{ESTIMATE} {name}" for name in answer.receipt.approximate}
+    config: dict[str, Any] = {
+        field.name: st.column_config.NumberColumn(marks.get(field.name), format=_grid_format(field))
         if is_number(field.type)
+        else st.column_config.Column(marks[field.name])
+        for field in table.schema
+        if is_number(field.type) or field.name in marks
     }
     rows = min(table.num_rows, 14)
     st.dataframe(
@@ -118,9 +131,16 @@ def what_ran(receipt: Receipt) -> None:
         f"version {receipt.version}",
         counted(receipt.rows, "row") + (" (cut at the limit)" if receipt.truncated else ""),
         span(receipt.seconds) if receipt.seconds >= 0.1 else f"{receipt.seconds * 1000:.0f} ms",
+        *(["from the cache"] if receipt.cached else []),
         f"question {receipt.question_id} in the audit",
     ]
     quiet(" · ".join(facts))
+    if receipt.approximate:
+        quiet(f"{ESTIMATE} estimates: {', '.join(receipt.approximate)}")
+    for route in dict.fromkeys(receipt.routes):
+        st.markdown(f":small[:material/bolt: {plain(route_words(route))}]")
+        for line in miss_lines(route):
+            quiet(f"passed over {line}")
     for policy in dict.fromkeys(receipt.policies):
         st.markdown(f":small[:material/policy: {plain(policy)}]")
     if receipt.masked:
@@ -136,7 +156,7 @@ def download(answer: Answer, form: str, name: str, key: str, text: str = "") -> 
     """A button that writes the file only when somebody clicks it."""
     st.download_button(
         text or f"{form.upper() if form == 'csv' else form.capitalize()}",
-        _writer(answer.table, form),
+        _writer(marked(answer.table, answer.receipt.approximate), form),
         file_name=f"{name}.{form}",
         mime="text/csv" if form == "csv" else "application/vnd.apache.parquet",
         key=key,

@@ -3,18 +3,24 @@
 import json
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from serving.content.model import Mart
-from serving.content.policy import AggregateRule
+from serving.content.model import Content, Mart, ProjectSpec
+from serving.content.policy import AggregateRule, Policy
 from serving.errors import QueryRefused
 from serving.governance.aggregate_only import aggregate_only
 from serving.governance.aggregate_words import AGGREGATES, SCALARS
-from serving.semantic.compile import MetricRequest, compile_request, newest_sql, values_sql
-from serving.semantic.time import TimeRange
+from serving.semantic.metrics import compile_metrics
+from serving.semantic.model import Model
+from serving.semantic.source import base_source
+from serving.semantic.spans import newest_sql
+from serving.semantic.time import time_range
+from serving.semantic.values import values_sql
+from serving.semantic.words import read_request
 
 # EMEA: 4 customers; no region: 3; APAC (2 customers) and AMER (1) are the remainder: 3 customers
 DATA = """
@@ -392,24 +398,40 @@ MART = Mart.model_validate(
 )
 
 
+TYPES = {"region": "VARCHAR", "day": "DATE", "amount": "DECIMAL(12,2)", "customer_id": "INTEGER"}
+MODEL = Model(
+    Content(Path(), ProjectSpec(name="p"), {}, {"orders": MART}, Policy(), {}, {}, {}), {"orders": TYPES}
+)
+
+
+def compiled(**words: object) -> str:
+    """The text of a metric request over the mart itself."""
+    request = read_request(words)
+    ranges = {span: time_range(span.words, date(2026, 12, 31)) for span in request.spans}
+    return compile_metrics(MODEL, request, ranges, lambda need: base_source(MART, need, TYPES, "monday")).sql
+
+
 @pytest.mark.parametrize("metric", ["revenue", "orders", "buyers", "mean", "aov"])
 def test_metric_requests_are_answered(shop: Shop, metric: str) -> None:
-    days = TimeRange(date(2026, 1, 1), date(2027, 1, 1))
-    by, filters = ("region", "size", "day.month"), {"day": days, "region": ("EMEA", "APAC")}
-    request = MetricRequest("orders", (metric,), by, filters, order="value", limit=10)
-    sql = compile_request(MART, request)
+    sql = compiled(
+        metrics=f"orders.{metric}",
+        by=["region", "size", "day.month"],
+        where=["day: 2026-01-01..2026-12-31", "region in ('EMEA', 'APAC')"],
+        order=f"-{metric}",
+        limit=10,
+    )
     assert shop.duckdb.sql(shop.rewritten(sql)).columns == ["region", "size", "day_month", metric]
     # EMEA, small, February: customers 2, 3, 4; the remainder: customers 1, 5 and 6
     february = ("EMEA", "small", date(2026, 2, 1))
     expected = {"revenue": (240, 120), "orders": (5, 3), "buyers": (3, 3), "mean": (48, 40), "aov": (48, 40)}
     rest, small = expected[metric]
     assert sorted(shop.ask(sql), key=repr) == [(*february, small), (None, None, None, pytest.approx(rest))]
-    assert shop.ask(compile_request(MART, MetricRequest("orders", (metric,))))[0][0] is not None
+    assert shop.ask(compiled(metrics=f"orders.{metric}"))[0][0] is not None
 
 
 def test_a_measure_that_shows_a_single_value_is_refused(shop: Shop) -> None:
     with pytest.raises(QueryRefused, match=r"max\(\) shows values of single rows"):
-        shop.ask(compile_request(MART, MetricRequest("orders", ("top",), ("region",))))
+        shop.ask(compiled(metrics="orders.top", by="region"))
 
 
 def test_filters_offer_only_values_that_may_be_told(shop: Shop) -> None:

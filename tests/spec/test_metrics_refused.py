@@ -50,7 +50,11 @@ def test_a_filter_whose_values_do_not_fit_is_refused(
     ("request_", "problem", "hint"),
     [
         (MetricRequest(()), "a request asks for at least one metric", "name one: orders.revenue"),
-        (MetricRequest(metrics("order.revenue")), "there is no mart 'order' for you", "did you mean 'orders'?"),
+        (
+            MetricRequest(metrics("order.revenue")),
+            "there is no mart 'order' for you",
+            "did you mean 'orders'?",
+        ),
         (
             MetricRequest(metrics("orders.revenu")),
             "'orders' has no measure 'revenu'",

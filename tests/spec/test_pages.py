@@ -78,7 +78,7 @@ CONTENT = {
         fields: {email: email, amount: amount}
     """,
 }
-PAGES = ("home", "dashboards", "sql", "catalog", "syncs", "crm")
+PAGES = ("home", "dashboards", "metrics", "sql", "catalog", "syncs", "crm")
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,28 @@ def test_the_dashboard_shows_each_person_their_own_sum(shop: Project) -> None:
     bobs = texts(look(shop, "dashboards", "bob"))
     assert f"${emea:,}" in bobs
     assert f"${everything:,}" not in bobs
+
+
+def test_metrics_show_each_person_their_own_sum_and_keep_the_choice_in_the_link(shop: Project) -> None:
+    link = {"metrics": "orders.revenue", "where": "day: 2026-01-01..2026-12-31", "totals": "true"}
+    everything, emea = sum(i * 10 for i in range(90)), sum(i * 10 for i in range(90) if i % 3 == 0)
+
+    assert f"${everything:,}" in texts(look(shop, "metrics", "ana", **link))
+    bobs = look(shop, "metrics", "bob", **link)
+    assert f"${emea:,}" in texts(bobs)
+    bobs.multiselect(key="metrics/by").set_value(["region"]).run()
+    assert bobs.query_params["by"] == "region"
+    assert bobs.query_params["where"] == "day: 2026-01-01..2026-12-31"
+
+
+def test_metrics_that_are_not_there_for_somebody_are_refused_in_place(shop: Project) -> None:
+    test = look(shop, "metrics", "bob", metrics="secrets.things")
+
+    assert "there is no mart 'secrets' for you" in test.error[0].value
+    assert (
+        "no time range"
+        in look(shop, "metrics", "bob", metrics="orders.revenue", where="day: x").error[0].value
+    )
 
 
 def test_a_refused_tile_says_why_and_the_others_answer(shop: Project) -> None:

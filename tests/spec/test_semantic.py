@@ -1,6 +1,6 @@
 """Metric requests and dashboard tiles: the numbers, the ranges, the words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -9,10 +9,12 @@ import pytest
 
 from serving import Project, open_project
 from serving.content.model import Tile
-from serving.dashboard import answer_tile
+from serving.dashboard import Choice, answer_tile
 from serving.errors import QueryRefused
-from serving.semantic.compile import MetricRequest, compile_request
+from serving.project import check_project
 from serving.semantic.time import TimeRange, add_months, floor, time_range
+from serving.semantic.words import read_request
+from tests.conftest import SHOP
 
 ANA, EMIL = "ana@example.com", "emil@example.com"
 NEWEST = date(2026, 11, 15)
@@ -60,20 +62,18 @@ def test_months_and_weeks_of_the_calendar() -> None:
     assert floor(date(2026, 11, 15), "quarter") == date(2026, 10, 1)
 
 
-def ask(project: Project, user: str, **request: object) -> list[dict[str, object]]:
-    mart = project.content.marts["orders"]
-    sql = compile_request(mart, MetricRequest("orders", **request))  # type: ignore[arg-type]
-    return project.ask(sql, user=user).table.to_pylist()
+def ask(project: Project, user: str, **words: object) -> list[dict[str, object]]:
+    return list(project.ask(metrics=read_request(words), user=user).table.to_pylist())
 
 
 def test_a_ratio_is_a_ratio_of_aggregates_and_null_over_nothing(shop: Project) -> None:
-    assert ask(shop, ANA, metrics=("aov",)) == [{"aov": pytest.approx(131.25 / 5)}]
-    nothing = {"region": ("APAC",)}
-    assert ask(shop, ANA, metrics=("aov", "orders"), filters=nothing) == [{"aov": None, "orders": 0}]
+    assert ask(shop, ANA, metrics=["orders.aov"]) == [{"aov": pytest.approx(131.25 / 5)}]
+    none = "region = 'APAC'"
+    assert ask(shop, ANA, metrics=["orders.aov", "orders.orders"], where=none) == [{"aov": None, "orders": 0}]
 
 
 def test_metrics_by_month_and_region_equal_the_sums_by_hand(shop: Project) -> None:
-    found = ask(shop, ANA, metrics=("revenue",), by=("day.month", "region"))
+    found = ask(shop, ANA, metrics=["orders.revenue"], by=["day.month", "region"])
     assert found == [
         {"day_month": date(2026, 1, 1), "region": "EMEA", "revenue": Decimal("15.00")},
         {"day_month": date(2026, 2, 1), "region": "AMER", "revenue": Decimal("7.00")},
@@ -84,9 +84,16 @@ def test_metrics_by_month_and_region_equal_the_sums_by_hand(shop: Project) -> No
 
 def test_a_tile_is_filtered_and_compared_and_says_what_it_shows(shop: Project) -> None:
     tile = Tile(title="Revenue", metrics=("orders.revenue",), chart="number", compare="previous period")
-    choices = {"day": "last 1 month", "region": ("AMER", "EMEA"), "segment": ("x",)}
+    choices: dict[str, Choice] = {"day": "last 1 month", "region": ("AMER", "EMEA"), "segment": ("x",)}
     answer = answer_tile(shop, tile, choices, shop.user(ANA))
-    assert answer.table.to_pylist() == [{"revenue": Decimal("9.25")}]
+    assert answer.table.to_pylist() == [
+        {
+            "revenue": Decimal("9.25"),
+            "revenue_before": None,
+            "revenue_change": None,
+            "revenue_change_rate": None,
+        }
+    ]
     assert answer.before == 0 or answer.before is None
     assert answer.period == "1 Mar 2026 – 1 Mar 2026"
     assert answer.unfiltered == ("segment",)
@@ -112,10 +119,85 @@ def test_measures_of_measures_expand_through_every_level(shop_files: Callable[..
     folder = shop_files({"marts/orders.yml": measures})
     project = open_project(folder, var=folder.parent / "var")
     project.build()
-    assert ask(project, ANA, metrics=("a", "b", "c")) == [{"a": 15, "b": 30, "c": 1.5}]
+    assert ask(project, ANA, metrics=["orders.a", "orders.b", "orders.c"]) == [{"a": 15, "b": 30, "c": 1.5}]
     project.close()
 
 
 def test_shifting_keeps_the_length_of_a_range_in_days() -> None:
     span = TimeRange(date(2026, 1, 1), date(2026, 1, 31), days=30)
     assert span.shifted("previous period") == TimeRange(date(2025, 12, 2), date(2026, 1, 1), days=30)
+
+
+TWO_MARTS = {
+    "marts/orders.yml": SHOP["marts/orders.yml"] + "  buyers: {agg: count_distinct, expr: customer_id}\n",
+    "marts/customers.yml": SHOP["marts/customers.yml"] + "measures: {people: {agg: count, label: Heads}}\n",
+    "orders.csv": SHOP["orders.csv"] + "6,1,EMEA,5.00,five,2026-02-04\n",
+}
+
+
+@pytest.fixture
+def two_marts(shop_files: Callable[..., Path]) -> Iterator[Project]:
+    closed = "aggregates:\n  - {mart: orders, min_group: 2, of: id, except: [steward]}\n"
+    folder = shop_files({**TWO_MARTS, "policies/access.yml": SHOP["policies/access.yml"] + closed})
+    project = open_project(folder, var=folder.parent / "var")
+    project.build()
+    yield project
+    project.close()
+
+
+def test_a_tile_shows_several_marts_with_totals_and_says_what_it_is_for_others(two_marts: Project) -> None:
+    tile = Tile(
+        title="All",
+        metrics=("orders.revenue", "~orders.buyers", "customers.people"),
+        by=("region",),
+        totals=True,
+        order=("value",),
+    )
+    answer = answer_tile(two_marts, tile, {"day": "last 2 months", "region": "all"}, two_marts.user(ANA))
+    shown = answer.shown
+    assert shown is not None
+    assert shown.rows.column("region").to_pylist()[-1] == "Total"
+    assert shown.kinds[-1] == "total"
+    assert shown.labels["people"] == "Heads"
+    assert answer.answer.receipt.approximate == ("buyers",)
+    assert answer.unfiltered == ("day",)  # customers have no day
+
+    board = Tile(title="R", metrics=("orders.revenue",), chart="number", compare="previous period")
+    theirs = answer_tile(two_marts, board, {"day": "2026-02-01..2026-02-28"}, two_marts.user(EMIL))
+    assert (theirs.table.to_pylist(), theirs.before) == ([{"revenue": Decimal("105.00")}], 15.0)
+    top = Tile(title="T", metrics=("orders.revenue",), by=("region",), top="1 region, other", totals=True)
+    assert answer_tile(two_marts, top, {}, two_marts.user(EMIL)).notes == (
+        "without totals and the rest, as you are answered in aggregates only",
+    )
+
+
+def test_a_comparison_shows_both_and_lines_show_every_bucket(shop: Project) -> None:
+    tile = Tile(
+        title="R", metrics=("orders.orders",), by=("day.month",), chart="line", compare="previous year"
+    )
+    shown = answer_tile(shop, tile, {"day": "2025-12-01..2026-04-30"}, shop.user(ANA)).shown
+    assert shown is not None
+    assert shown.groups.column("orders").to_pylist() == [0, 2, 2, 1, 0]
+    assert shown.column_formats["orders_change_rate"] == "+.1%"
+    whole = answer_tile(shop, tile, {"day": "all"}, shop.user(ANA))
+    assert whole.table.column_names == ["day_month", "orders"]  # all of time has nothing before it
+
+
+@pytest.mark.parametrize(
+    ("tile", "problem"),
+    [
+        ("metrics: [~orders.nope]", "there is no measure of orders 'nope'"),
+        ("metrics: [orders.revenue], where: [region is]", "cannot be read"),
+        ("metrics: [orders.revenue], by: [region], top: many", "cannot be read"),
+        ("metrics: [orders.revenue], compare: yesterday", "compare"),
+        ("metrics: [orders.revenue], by: [region], totals: true, limit: 3", "write 'top' alone"),
+        ("sql: select 1, where: [region is null]", "belong to 'metrics'"),
+    ],
+)
+def test_a_tile_that_says_nothing_is_a_problem_of_its_line(
+    shop_files: Callable[..., Path], tile: str, problem: str
+) -> None:
+    text = f"title: S\ntiles:\n  - {{title: T, {tile}}}\n"
+    _, _, problems = check_project(shop_files({"dashboards/sales.yml": text}))
+    found = [str(one) for one in problems if problem in str(one)]
+    assert [one for one in found if "dashboards/sales.yml:3" in one], problems
