@@ -24,6 +24,7 @@ from serving.governance.names import parse_question, table_names
 from serving.governance.refusal import NotAllowed, Reason
 from serving.governance.row_rules import asks_for_address
 from serving.governance.screen import screen
+from serving.governance.shape import shape
 from serving.governance.tree import Reading, read_tree
 from serving.identity import User
 from serving.log_files import LogFile
@@ -62,7 +63,8 @@ class Planner:
         self._logged: dict[int, Pinned] = {}
         self._lock = threading.Lock()
         self.syntax = Syntax(self._parsed, self._print, self._reprint)
-        self._readings: dict[tuple[str, bool], tuple[Message, Reading]] = {}
+        self._readings: dict[str, tuple[Message, Reading]] = {}
+        self._ours: dict[str, Reading] = {}  # of metrics, by the shape of their text
         self._readers: dict[Hashable, tuple[Content, Reader]] = {}
         self._plans: dict[Hashable, tuple[Content, Plan]] = {}
         self._content: Content | None = None
@@ -78,11 +80,11 @@ class Planner:
     ) -> Plan:
         """Check what is asked and bind its names; raises QueryRefused.
 
-        `heard` is told of each block of aggregation; a plan that is known already has none to tell of.
+        `heard` is told of each block of aggregation; such a plan is made anew each time.
         """
         self._see(content)
         key = (asked, rights(user, content), _names_of(parameters))
-        known = self._plans.get(key)
+        known = self._plans.get(key) if heard is None else None
         if known is not None and known[0] is content and self._holds(known[1], pinned):
             return known[1]
         reader = self.reader(user, content, pinned)
@@ -162,7 +164,7 @@ class Planner:
         sourcer = reader.sourcer(asked.rollups)
         compiled = compile_metrics(reader.model, request, dict(asked.ranges), sourcer)
         text = screen(compiled.sql)
-        _, reading = self._read(text, ours=True)
+        reading = self._read_ours(text)
         if reading.tables - reading.ctes != compiled.reads:
             hint = "an expression in the mart's YAML reads another table: `python -m serving check`"
             raise NotAllowed(Reason.TWO_READINGS, "the metrics read more than they say", hint=hint)
@@ -224,18 +226,31 @@ class Planner:
             if failure.kind == "bind":
                 raise
 
-    def _read(self, text: str, *, ours: bool = False) -> tuple[Message, Reading]:
+    def _read(self, text: str) -> tuple[Message, Reading]:
         """DuckDB's tree of the text, and what it names; both may be known already."""
-        if (known := self._readings.get((text, ours))) is not None:
+        if (known := self._readings.get(text)) is not None:
             return known
+        tree = self._spoken_tree(text)
+        found = (tree, read_tree(tree))
+        if len(text) < REMEMBERED:
+            _keep(self._readings, text, found)
+        return found
+
+    def _read_ours(self, text: str) -> Reading:
+        """What a text of ours names; another value in it changes nothing of that."""
+        key = shape(text)
+        known = None if key is None else self._ours.get(key)
+        if known is None:
+            known = read_tree(self._spoken_tree(text), ours=True)
+            if key is not None and len(key) < REMEMBERED:
+                _keep(self._ours, key, known)
+        return known
+
+    def _spoken_tree(self, text: str) -> Message:
         try:
-            tree = self._parsed(text)
+            return self._parsed(text)
         except EngineFailure as failure:
             raise spoken(failure, PARSE_SECONDS, secrets=(), cancelled=False) from failure
-        found = (tree, read_tree(tree, ours=ours))
-        if len(text) < REMEMBERED:
-            _keep(self._readings, (text, ours), found)
-        return found
 
     def _parsed(self, text: str) -> Message:
         return self.pool.parse(text, PARSE_SECONDS, QUEUE_SECONDS)

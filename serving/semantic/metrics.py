@@ -22,7 +22,7 @@ def compile_metrics(model: Model, request: MetricRequest, ranges: Ranges, source
 
     Each mart's rows are aggregated alone and joined by the axes, so no row counts twice. Totals are
     aggregated from rows, of everything that passes the filters: `having`, and a `top` that does not
-    gather the rest, choose among groups only. Rows are sorted by `order`, then by the axes, NULLs
+    gather the rest, and `limit` choose among groups only. Rows are sorted by `order`, then by the axes, NULLs
     last; totals come after all groups. Raises QueryRefused, with the nearest request that works.
     """
     check_request(request, model)
@@ -139,7 +139,12 @@ def _end(request: MetricRequest, found: Relation | None) -> list[str]:
     keys += [f"{column(axis.header)} NULLS LAST" for axis in request.by if axis.header not in asked]
     keys += [KIND] if kinds else []
     lines = [f"ORDER BY {', '.join(keys)}"] if keys and request.by else []
-    return [*lines, *([f"LIMIT {request.limit}"] if request.limit is not None else [])]
+    if request.limit is None:
+        return lines
+    if not (kinds and request.totals):
+        return [*lines, f"LIMIT {request.limit}"]
+    place = f"row_number() OVER (PARTITION BY {KIND} // 2 ORDER BY {', '.join(keys)})"
+    return [f"QUALIFY {KIND} // 2 <> 0 OR {place} <= {request.limit}", *lines]
 
 
 def _estimate(metric: Metric, model: Model) -> bool:

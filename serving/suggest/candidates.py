@@ -1,4 +1,4 @@
-"""Rollups that could answer blocks of the log: sets of dimensions, alone and put together, chosen greedily."""
+"""Rollups that could answer blocks of the log: sets of dimensions, alone and in pairs, chosen greedily."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from serving.semantic.routes import Days, Need
 Dimensions = tuple[str, ...]
 CLOSEST = 24  # sets of dimensions of a mart that are looked at, and as many put together from two
 WORTH = 0.01  # of all rows read: a rollup that saves less is not worth its file
-SMALLER = 0.5  # of the mart's rows: a rollup with more of them is not worth its file
+SMALLER = 0.2  # of the mart's rows: a rollup with more of them is not worth its file
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ class Fitting:
                 return Unfit(Reason.MEASURE, f"{leaf.sql()} is no measure of {self.mart.name}")
         try:
             kept = self._kept(dimensions, need.leaves)
-            fit(self.offer(kept, want.user), need, self.mart, self.kinds, self.week_starts, self.timezone)
+            offer, rows = self.offer(kept, want.user), self.file.rows
+            fit(offer, need, self.mart, self.kinds, self.week_starts, self.timezone, rows)
         except Unfit as reason:
             return reason
         return None

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from time import perf_counter
 
@@ -27,11 +27,13 @@ from serving.suggest.measures import estimates, measures_for
 from serving.suggest.replay import Block, Replayed, replay
 from serving.suggest.suggestion import Beyond, Report, Suggestion, rollup_name
 
-TIMED = 50  # different blocks that are run for each suggestion; rarer ones count as no gain
+TIMED = 20  # different blocks that are run for each suggestion; rarer ones count as no gain
+LEAST = 10_000  # rows of a mart; fewer are read in no time
+FASTER = 2  # times, at least
 SPARE = 3  # rollups measured beside those asked for: what they save is known only then
 ADVICE = {
     Reason.EXPRESSION: "single rows, or computed from them: make it a dimension or a measure of the mart",
-    Reason.JOIN: "joined in a way in which rows cannot be taken together: aggregate in a CTE first, then join",
+    Reason.JOIN: "joined so that rows cannot be taken together: aggregate in a CTE first, then join",
     Reason.MEASURE: "an aggregate that is no measure: name it in the mart's YAML",
     Reason.TIME_ZONE: "instants compared or cut: compare whole days, CAST(… AS DATE)",
     Reason.RANGE: "ranges that hold no day, or cannot be put together",
@@ -55,6 +57,8 @@ def suggest(
     beyond: list[Beyond] = []
     for name in sorted({block.need.mart for block in found.blocks} & version.marts.keys()):
         blocks = [block for block in found.blocks if block.need.mart == name]
+        if version.marts[name].rows < LEAST:
+            continue
         with ExitStack() as stack:
             over = _Over(project, version.marts[name], blocks, days, stack)
             made, hopeless = over.proposed(top + SPARE)
@@ -63,9 +67,7 @@ def suggest(
     total = sum(asking.times for asking in asked)
     refused = sum(asking.times for asking in found.refused)
     best = sorted(suggestions, key=lambda one: (-one.seconds_a_day, one.mart, one.name))
-    kept = _within([replace(one, share=one.questions / max(1, total - refused)) for one in best], budget)[
-        :top
-    ]
+    kept = within([replace(one, share=one.questions / max(1, total - refused)) for one in best], budget)[:top]
     people = len({asking.user for asking in asked})
     return Report(
         days,
@@ -114,7 +116,7 @@ class _Over:
         sizes = self._sizes([*alone, *pairs])
         small = {dims: rows for dims, rows in sizes.items() if rows <= SMALLER * self.file.rows}
         big = [want for want, dims in closures.items() if dims in sizes and dims not in small]
-        words = "its groups are nearly as many as the mart's rows"
+        words = "its groups are too many for a rollup: more than a fifth of the mart's rows"
         hopeless += [self._beyond(want, Reason.DIMENSION, words) for want in big]
         helped = [want for want, dims in closures.items() if dims in weights and want not in big]
         chosen = choose_greedily(helped, small, lambda d, want: fitting.unfit(d, want) is None, most)
@@ -145,7 +147,7 @@ class _Over:
         return found
 
     def _one(self, name: str, dims: Dimensions, wants: Sequence[Want]) -> Suggestion | None:
-        """Build it, time it; None where it would fail a build, or saves nothing."""
+        """Build it, time it; None where it would fail a build, or saves little."""
         declared = self.fitting.declared(name, dims, wants)
         with trial(self.project.content, self.file) as made_in:
             started = perf_counter()
@@ -157,7 +159,7 @@ class _Over:
             if kept.rows > SMALLER * self.file.rows:
                 return None
             before, after = self._times(made_in, kept, wants)
-        if after >= before:
+        if before < FASTER * after:
             return None
         needs = {(want.need, want.user) for want in wants}
         served = {block.asking for block in self.blocks if (block.need, block.asking.user) in needs}
@@ -192,7 +194,10 @@ class _Over:
 
     def _beyond(self, want: Want, reason: Reason, words: str) -> Beyond:
         if reason is Reason.DISTINCT and (names := estimates(want.need.leaves, self.fitting.known)):
-            words = f"{words}; an estimate would do with any: ask for {', '.join(names)}"
+            exact = ", ".join(leaf.sql() for leaf in want.need.leaves if not leaf.mergeable)
+            words = (
+                f"{exact} of groups says nothing about larger ones; ask for an estimate: {', '.join(names)}"
+            )
         return Beyond(self.mart.name, reason, words, want.times)
 
 
@@ -211,7 +216,7 @@ def _any_measure(fitting: Fitting) -> tuple[str, ...]:
     return tuple(fitting.known.values())[:1]
 
 
-def _within(best: Sequence[Suggestion], budget: int | None) -> list[Suggestion]:
+def within(best: Sequence[Suggestion], budget: int | None) -> list[Suggestion]:
     """From the best on, those whose files fit together into the budget."""
     kept: list[Suggestion] = []
     for one in best:

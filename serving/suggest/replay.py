@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from serving.content.model import Content, Mart
 from serving.content.semantics import Rollup
 from serving.errors import SluiceError
 from serving.plan import METRICS, Plan
+from serving.planning import Planner
 from serving.project import Project
 from serving.semantic.routes import Need, Reason, Route
 from serving.semantic.words import read_request
@@ -47,7 +49,7 @@ class Replayed:
 
 def replay(project: Project, askings: Iterable[Asking]) -> Replayed:
     """Plan every question with its asker's rights of today; nothing is run, but for newest days."""
-    content = _probing(project.content)
+    content, planner = _probing(project.content), project.planner()
     blocks: list[Block] = []
     missed: list[Missed] = []
     used: set[tuple[str, str]] = set()
@@ -55,7 +57,7 @@ def replay(project: Project, askings: Iterable[Asking]) -> Replayed:
     for asking in askings:
         heard: list[tuple[Need, Route]] = []
         try:
-            plan = _plan(project, asking, content, heard)
+            plan = _plan(project, planner, asking, content, heard)
         except SluiceError:
             refused.append(asking)
             continue
@@ -70,17 +72,17 @@ def replay(project: Project, askings: Iterable[Asking]) -> Replayed:
     return Replayed(tuple(blocks), tuple(missed), frozenset(used), tuple(refused))
 
 
-def _plan(project: Project, asking: Asking, content: Content, into: list[tuple[Need, Route]]) -> Plan:
+def _plan(
+    project: Project, planner: Planner, asking: Asking, content: Content, into: list[tuple[Need, Route]]
+) -> Plan:
     def heard(need: Need, route: Route) -> None:
         into.append((need, route))
 
+    how: dict[str, Any] = {"user": asking.user, "content": content, "heard": heard, "planner": planner}
     if asking.text.startswith(METRICS):
         words = json.loads(asking.text.removeprefix(METRICS))
-        return project.rehearse(metrics=read_request(words), user=asking.user, content=content, heard=heard)
-    parameters = json.loads(asking.params) if asking.params else None
-    return project.rehearse(
-        asking.text, user=asking.user, content=content, heard=heard, parameters=parameters
-    )
+        return project.rehearse(metrics=read_request(words), **how)
+    return project.rehearse(asking.text, parameters=json.loads(asking.params or "null"), **how)
 
 
 def _probing(content: Content) -> Content:

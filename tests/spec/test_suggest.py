@@ -28,7 +28,7 @@ ORDERS = """\
 select i::bigint as id, (i % 900)::bigint as customer_id, if(i % 3 = 0, 'AMER', 'EMEA') as region,
   'kind ' || (i % 4) as kind, (i % 1000 / 7)::decimal(12, 2) as amount, (i / 3)::double as weight,
   date '2025-01-01' + (i % 500)::int as day, 'SECRET-' || i as note
-from range(60000) t(i), (select count(*) from raw_orders)
+from range(400000) t(i), (select count(*) from raw_orders)
 """
 MEASURES = """\
 description: One row per order
@@ -46,7 +46,7 @@ NEVER_USED = "rollups:\n  by_weight: {dimensions: [weight], measures: [orders]}\
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60,000 orders, and a log of what two people asked of them."""
+    """400,000 orders, and a log of what two people asked of them."""
     folder = tmp_path_factory.mktemp("suggest")
     own = {"marts/orders.sql": ORDERS, "marts/orders.yml": MEASURES + NEVER_USED}
     write_files(folder / "models", {**SHOP, **own})
@@ -85,7 +85,7 @@ def test_one_finer_rollup_is_suggested_for_what_several_people_ask(report: Repor
     assert best.people == 2
     assert best.questions == 7  # also the one in SQL
     assert best.rows == 17 * 4 * 2
-    assert best.ratio == best.rows / 60_000
+    assert best.ratio == best.rows / 400_000
     assert best.seconds_a_day > 0
     assert best.times_faster > 1
 
@@ -93,7 +93,7 @@ def test_one_finer_rollup_is_suggested_for_what_several_people_ask(report: Repor
 def test_what_no_rollup_can_help_is_told_with_what_would(report: Report) -> None:
     told = {(one.reason, one.questions): one.words for one in report.beyond}
     assert "floating-point" in told[Reason.FLOAT, 1]
-    assert told[Reason.DISTINCT, 1].endswith("ask for ~buyers")
+    assert told[Reason.DISTINCT, 1].endswith("ask for an estimate: ~buyers")
     assert told[Reason.MEASURE, 1] == "an aggregate that is no measure: name it in the mart's YAML"
 
 

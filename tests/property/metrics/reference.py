@@ -112,7 +112,7 @@ def _header(metric: Metric, names: Sequence[str]) -> str:
 
 
 def _ordered(request: MetricRequest, headers: list[str], rows: list[tuple[Line, Key]]) -> list[Key]:
-    """Totals last; by what is asked, then by the axes, what a top gathers last."""
+    """Totals last, whatever the limit; by what is asked, then by the axes, what a top gathers last."""
 
     def order(a: tuple[Line, Key], b: tuple[Line, Key]) -> int:
         if a[0].place != b[0].place:
@@ -124,5 +124,6 @@ def _ordered(request: MetricRequest, headers: list[str], rows: list[tuple[Line, 
         by_axis = (compared(x, y, False) for x, y in zip(a[0].key, b[0].key, strict=True))
         return next((found for found in by_axis if found), 0) or a[0].rest - b[0].rest
 
-    found = [row for _, row in sorted(rows, key=cmp_to_key(order))]
-    return found if request.limit is None else found[: request.limit]
+    found = sorted(rows, key=cmp_to_key(order))
+    groups = [row for line, row in found if not line.place][: request.limit]
+    return groups + [row for line, row in found if line.place]
