@@ -15,6 +15,7 @@ def rollup_view(kept: Kept, view: View, types: Mapping[str, str]) -> tuple[View,
 
     `types` are those of the mart's columns as built. The groups it shows are those whose rows the mart's
     rules show: a Miss says why not, as where a rule compares a column that the rollup does not keep.
+    The last day of all rows stays unsaid where some are hidden.
     """
     if view.aggregate is not None:
         return Miss(kept.name, Reason.AGGREGATES, f"'{kept.mart}' answers you in aggregates of its rows only")
@@ -31,7 +32,7 @@ def rollup_view(kept: Kept, view: View, types: Mapping[str, str]) -> tuple[View,
         return Miss(
             kept.name, Reason.MASK, "everything that it keeps was computed from columns you may not see"
         )
-    return _view(kept, seen, view), replace(kept, barred=barred)
+    return _view(kept, seen, view), replace(kept, barred=barred, newest={} if view.where else kept.newest)
 
 
 def _barred(text: str, mart: str, types: Mapping[str, str], view: View) -> str | None:

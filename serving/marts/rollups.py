@@ -6,6 +6,8 @@ The table `:rollups` of the same file says what they hold, so that a file explai
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import date
 from json import loads
 
 import duckdb
@@ -14,7 +16,7 @@ from pydantic import TypeAdapter
 from serving.errors import BuildFailed
 from serving.marts.declared import UNPUBLISHED, DeclaredRollup
 from serving.marts.reconcile import reconcile
-from serving.semantic.dimension import quoted
+from serving.semantic.dimension import quoted, split_grain
 from serving.semantic.routes import Kept
 from serving.syntax import folded, walk
 
@@ -75,8 +77,30 @@ def _make(connection: duckdb.DuckDBPyConnection, rollup: DeclaredRollup, timezon
     types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()}
     size = max(_bytes(connection) - before, 0)
     return Kept(
-        rollup.mart, rollup.name, rows, rollup.dimensions, rollup.kept, types, timezone, size, reconciled
+        rollup.mart,
+        rollup.name,
+        rows,
+        rollup.dimensions,
+        rollup.kept,
+        types,
+        timezone,
+        size,
+        reconciled,
+        _newest(connection, rollup),
     )
+
+
+def _newest(connection: duckdb.DuckDBPyConnection, rollup: DeclaredRollup) -> dict[str, date]:
+    """The last day of each time column that the rollup keeps in buckets; none where that is infinite."""
+    columns = dict.fromkeys(split_grain(key)[0] for key in rollup.dimensions if split_grain(key)[1])
+    described = connection.execute(f"DESCRIBE {quoted(rollup.mart)}").fetchall()
+    found = {}
+    for column in columns.keys() & {name for name, *_ in described}:
+        day = f"CAST(max(CAST({quoted(column)} AS DATE)) AS VARCHAR)"
+        ((text,),) = connection.execute(f"SELECT {day} FROM {quoted(rollup.mart)}").fetchall()
+        with suppress(ValueError, TypeError):  # no row, or a year that Python does not know
+            found[column] = date.fromisoformat(text)
+    return found
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, rollup: DeclaredRollup) -> None:
@@ -94,14 +118,15 @@ def _describe(connection: duckdb.DuckDBPyConnection, made: Sequence[Kept]) -> No
     connection.execute(
         f"CREATE TABLE {quoted(_ABOUT)} (name VARCHAR, rows BIGINT, dimensions MAP(VARCHAR, VARCHAR), "
         "leaves MAP(VARCHAR, VARCHAR), types MAP(VARCHAR, VARCHAR), timezone VARCHAR, bytes BIGINT, "
-        "reconciled VARCHAR[])"
+        "reconciled VARCHAR[], newest MAP(VARCHAR, VARCHAR))"
     )
     pairs = "MAP(CAST(? AS VARCHAR[]), CAST(? AS VARCHAR[]))"
     for kept in made:
         maps = [part for each in (kept.dimensions, kept.leaves, kept.types) for part in _both(each)]
+        newest = {column: str(day) for column, day in kept.newest.items()}
         connection.execute(
-            f"INSERT INTO {quoted(_ABOUT)} VALUES (?, ?, {pairs}, {pairs}, {pairs}, ?, ?, ?)",
-            [kept.name, kept.rows, *maps, kept.timezone, kept.bytes, list(kept.reconciled)],
+            f"INSERT INTO {quoted(_ABOUT)} VALUES (?, ?, {pairs}, {pairs}, {pairs}, ?, ?, ?, {pairs})",
+            [kept.name, kept.rows, *maps, kept.timezone, kept.bytes, list(kept.reconciled), *_both(newest)],
         )
 
 

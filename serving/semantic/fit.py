@@ -159,11 +159,21 @@ class _Fitting:
         free = [key for key in stored if self._barrier(key) is None]
         if not free:
             raise self._barrier(stored[0]) or self._absent(days.column)
-        found = best_stretch(days, free, self.kept.types, self.week_starts)
+        found = best_stretch(self._open(days), free, self.kept.types, self.week_starts)
         if found is None:
             grains = " or ".join(split_grain(key)[1] or "day" for key in free)
             raise Unfit(Reason.RANGE, f"no whole {grains} of '{days.column}' lies within the range")
         return found
+
+    def _open(self, days: Days) -> Days:
+        """The range without an end that no row reaches: it would only cut the last bucket in two.
+
+        Its start stays, which rows without a time do not pass.
+        """
+        newest = self.kept.newest.get(days.column)
+        if newest is None or days.start is None or days.end is None or days.end <= newest:
+            return days
+        return replace(days, end=None)
 
     def _stored(self, key: str) -> str:
         today = dimension_sql(self.mart, key, self.week_starts) if self._known(key) else None

@@ -80,6 +80,7 @@ class Kept:
     timezone: str = "UTC"
     bytes: int = 0
     reconciled: tuple[str, ...] = ()  # sentences: what was compared with the mart, and was equal
+    newest: Mapping[str, date] = field(default_factory=dict)  # time column -> its last day in the whole mart
     barred: Mapping[str, str] = field(default_factory=dict)  # column -> why the person asking may not have it
 
     @property

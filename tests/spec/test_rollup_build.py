@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -107,6 +108,7 @@ def test_the_file_and_the_version_say_the_same_about_the_rollups(built: MartFile
     assert by_month.dimensions["day.month"] == "CAST(date_trunc('month', \"day\") AS DATE)"
     assert by_month.types["day.month"] == "DATE"
     assert by_month.timezone == "UTC"
+    assert by_month.newest == {"day": date(2026, 3, 2)}
     assert len(by_month.reconciled) == len(by_month.leaves)
     assert (
         "sum(amount): equal over all rows and for each value of day.month, region, basket: 8"

@@ -238,6 +238,21 @@ def test_a_ragged_range_takes_whole_months_from_the_rollup_and_the_edges_from_th
     assert (whole.route.split, whole.reads) == (False, ("orders:by_month",))
 
 
+def test_a_range_that_ends_after_the_last_day_cuts_no_bucket(shop: Shop, three: tuple[Offer, ...]) -> None:
+    ((last,),) = shop.db.execute("SELECT max(ordered_at)::DATE FROM orders").fetchall()
+    known = replace(three[1], kept=replace(three[1].kept, newest={"ordered_at": last}))
+    ended = within(FEBRUARY, last + timedelta(days=1))
+    asked = need("ordered_at.month", *LEAVES, days=ended)
+    assert not shop.same(asked, known).route.split
+    assert shop.same(replace(asked, days=within(FEBRUARY, last)), known).route.split == (last.day > 1)
+    # rows without a time pass no range: without a start, the end is what keeps them out
+    open_start = (Days("ordered_at", None, last + timedelta(days=1)),)
+    assert (
+        shop.same(replace(asked, days=open_start), known).route.split
+        == shop.same(replace(asked, days=open_start), three[1]).route.split
+    )
+
+
 def test_days_answer_a_ragged_range_where_they_are_fewer_rows_than_its_edges(
     shop: Shop, three: tuple[Offer, ...]
 ) -> None:

@@ -409,3 +409,12 @@ def test_exact_distinct_counts_are_not_taken_from_groups_that_only_look_whole(ch
     own = replace(changing, kept={**changing.kept, "by_mail": known})
     (miss,) = own.same(_policy(masks={"email": "null"}), "by_mail", need("region", buyers)).route.misses
     assert miss.reason == Reason.DISTINCT
+
+
+def test_the_last_day_of_all_rows_stays_unsaid_where_some_are_hidden(house: House) -> None:
+    kept = replace(house.kept["by_region"], newest={"ordered_at": date(2026, 3, 1)})
+    for rule, newest in (("region = 'EMEA'", {}), (None, kept.newest)):
+        policy = _policy(rule) if rule else _policy()
+        found = view_of(_content(policy), kept, house.built, ANN, house.look_up)
+        assert not isinstance(found, Miss)
+        assert found[1].newest == newest
