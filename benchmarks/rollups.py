@@ -21,7 +21,7 @@ from serving import Project
 from serving.marts.declared import declared_rollups
 from serving.marts.reconcile import reconcile
 from serving.marts.trial import trial
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
 
 BY = {"by": ["ordered_at.month", "region"]}
 WITHIN, RAGGED = "ordered_at: 2025-01-01..2025-12-31", "ordered_at: 2024-03-15..2025-10-10"

@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.orders_mart import ANA, built
 from benchmarks.rollups import milliseconds
 from serving import Project
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
 
 PACKAGES = {
     "sidemantic": ["sidemantic", "pyarrow", "pandas", "rich"],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from serving.semantic.routes import Route
+from serving.semantic.routing.routes import Route
 
 
 @dataclass(frozen=True)

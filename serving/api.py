@@ -26,8 +26,8 @@ from serving.export import json_value, json_values, marked, to_bytes
 from serving.identity import User
 from serving.project import Project
 from serving.receipts import route_facts
-from serving.semantic.askable import askable_marts
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
+from serving.semantic.compile.askable import askable_marts
 
 HEADER = "x-sluice-user"
 MEDIA = {

@@ -22,12 +22,13 @@ from serving.engine.lanes import Lane, Share
 from serving.engine.pool import Pool
 from serving.engine.process import Cancel, Parameters, Run
 from serving.engine.result_cache import ResultCache
+from serving.entitled import PARSE_SECONDS, QUEUE_SECONDS
 from serving.errors import QueryFailed, QueryRefused, QueryStopped, SluiceError
 from serving.identity import User
 from serving.log_files import LogFile
 from serving.marts.publish import Version
 from serving.plan import Asked, Pinned, Plan
-from serving.planning import PARSE_SECONDS, QUEUE_SECONDS, Planner
+from serving.planning import Planner
 from serving.semantic.model import Claim
 from serving.spoken import spoken
 

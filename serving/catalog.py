@@ -17,7 +17,7 @@ from serving.marts.data_tests import DataTest, data_tests, question_key
 from serving.marts.publish import Version, tested
 from serving.planning import built_columns
 from serving.project import Project
-from serving.semantic.meaning import Hidden, Meaning, meaning, says
+from serving.semantic.checks.meaning import Hidden, Meaning, meaning, says
 
 TestState = Literal["green", "red", "not run"]
 

@@ -26,8 +26,8 @@ from serving.cli import (
 )
 from serving.cli_receipt import print_answer
 from serving.cli_suggest import rollups
-from serving.semantic.askable import AskableMart, askable_marts
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
+from serving.semantic.compile.askable import AskableMart, askable_marts
 
 Metrics = Annotated[
     list[str] | None, typer.Argument(metavar="[MART.MEASURE]...", help="None: list what may be asked.")

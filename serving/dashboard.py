@@ -11,15 +11,15 @@ from serving.content.spec import Scalar
 from serving.errors import QueryRefused
 from serving.identity import User
 from serving.project import Project
-from serving.semantic.axes import Place, place
-from serving.semantic.facts import by_mart
-from serving.semantic.fill import filled_axes
+from serving.semantic.asking.request import Filter, MetricRequest, Span
+from serving.semantic.asking.time import TimeRange, is_range
+from serving.semantic.asking.words import axis as read_axis
+from serving.semantic.compile.axes import Place, place
+from serving.semantic.compile.facts import by_mart
+from serving.semantic.compile.fill import filled_axes
+from serving.semantic.compile.tile import tile_request
+from serving.semantic.compile.values import values_sql
 from serving.semantic.model import Model
-from serving.semantic.request import Filter, MetricRequest, Span
-from serving.semantic.tile import tile_request
-from serving.semantic.time import TimeRange, is_range
-from serving.semantic.values import values_sql
-from serving.semantic.words import axis as read_axis
 from serving.shown import Shown, in_aggregates, show_metrics
 
 ALL = "all"

@@ -9,10 +9,10 @@ from serving.governance.access import View
 from serving.log_files import LogFile
 from serving.marts.artifact import MartFile
 from serving.marts.publish import Version
-from serving.semantic.request import MetricRequest, Span
-from serving.semantic.routes import Kept, Route
-from serving.semantic.time import TimeRange
-from serving.semantic.words import write_request
+from serving.semantic.asking.request import MetricRequest, Span
+from serving.semantic.asking.time import TimeRange
+from serving.semantic.asking.words import write_request
+from serving.semantic.routing.routes import Kept, Route
 from serving.sync_log_mart import SYNC_LOG
 
 METRICS = "metrics "  # how the audit marks a request that is no SQL

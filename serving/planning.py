@@ -5,21 +5,21 @@ screen -> DuckDB's own tree -> sqlglot's -> marts -> governed views -> measures 
 
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from serving.built_in import BUILT_IN
 from serving.content.model import Content, Mart
-from serving.content.validate import near
 from serving.engine.failure import EngineFailure
 from serving.engine.pool import Pool
-from serving.engine.process import Parameters, Run, Snapshot
+from serving.engine.process import Parameters, Run
 from serving.engine.wire import Message
-from serving.errors import QueryRefused, QueryStopped
-from serving.governance.access import View, visible_marts
+from serving.entitled import PARSE_SECONDS, QUEUE_SECONDS, EntitlementLookup
+from serving.errors import QueryRefused
+from serving.governance.access import View
 from serving.governance.aggregate_only import aggregate_only
-from serving.governance.entitlements import LOOKUP_LIMIT, Built
+from serving.governance.entitlements import Built
 from serving.governance.names import parse_question, table_names
 from serving.governance.refusal import NotAllowed, Reason
 from serving.governance.row_rules import asks_for_address
@@ -29,20 +29,19 @@ from serving.governance.tree import Reading, read_tree
 from serving.identity import User
 from serving.log_files import LogFile
 from serving.marts.publish import Version
+from serving.meant import check_parameters, columns_meant, marts_meant, names_of
 from serving.plan import Asked, Pinned, Plan
 from serving.reader import Heard, Reader
-from serving.semantic.measure_call import expand_measures
-from serving.semantic.metrics import compile_metrics
+from serving.semantic.asking.request import MetricRequest
+from serving.semantic.compile.metrics import compile_metrics
+from serving.semantic.measure.call import expand_measures
 from serving.semantic.model import Claim
-from serving.semantic.request import MetricRequest
-from serving.semantic.route_query import Routed, route_query
-from serving.semantic.routes import Route
+from serving.semantic.routing.query import Routed, route_query
+from serving.semantic.routing.routes import Route
 from serving.spoken import spoken
 from serving.sync_log_mart import SYNC_LOG
 from serving.syntax import Syntax
 
-PARSE_SECONDS = 5.0
-QUEUE_SECONDS = 30.0
 CACHED = 2_000  # readings of texts, and plans, kept at most
 READERS = 200  # what people with the same rights read of a version
 REMEMBERED = 20_000  # characters of a text whose reading is kept
@@ -83,7 +82,7 @@ class Planner:
         `heard` is told of each block of aggregation; such a plan is made anew each time.
         """
         self._see(content)
-        key = (asked, rights(user, content), _names_of(parameters))
+        key = (asked, rights(user, content), names_of(parameters))
         known = self._plans.get(key) if heard is None else None
         if known is not None and known[0] is content and self._holds(known[1], pinned):
             return known[1]
@@ -107,7 +106,7 @@ class Planner:
         key = (pinned.version.number, rights(user, content))
         known = self._readers.get(key)
         if known is None or known[0] is not content or not self._still(known[1], pinned):
-            lookup, built = _Lookup(self.pool, pinned.snapshot), built_columns(pinned.version)
+            lookup, built = EntitlementLookup(self.pool, pinned.snapshot), built_columns(pinned.version)
             proven, whole = self.proven(pinned.version, content)
             made = Reader(content, pinned, built, user, self.mask_key, lookup, proven, whole)
             known = (content, made)
@@ -132,8 +131,8 @@ class Planner:
         if _names(text) != reading.tables:  # the two parsers see different tables: trust neither
             hint = "write it more plainly, names without quotes"
             raise NotAllowed(Reason.TWO_READINGS, "the query can be read in two ways", hint=hint)
-        _check_parameters(reading, parameters)
-        marts = _marts(reading, reader.content, reader.pinned.version, reader.user)
+        check_parameters(reading, parameters)
+        marts = marts_meant(reading, reader.content, reader.built, reader.pinned.version.number, reader.user)
         views = tuple(map(reader.view, marts))
         pinned = self._logging(reader.pinned, views)
         approximate: tuple[str, ...] = ()
@@ -142,7 +141,7 @@ class Planner:
             tree, approximate = dict(expanded.tree), expanded.approximate
             text = self._printed(tree)
             reading = read_tree(tree)
-        columns = tuple(_columns(reading, views))
+        columns = columns_meant(reading, views, pinned, reader.built)
         routed = self._routed(tree, asked, reader, marts)
         if any(view.aggregate for view in views):
             text = self._in_aggregates(text, views, reader.content, pinned, parameters)
@@ -170,7 +169,7 @@ class Planner:
             raise NotAllowed(Reason.TWO_READINGS, "the metrics read more than they say", hint=hint)
         views = self._bound(reading, compiled.routes, reader)
         pinned = self._logging(reader.pinned, views)
-        columns = tuple(_columns(reading, views))
+        columns = columns_meant(reading, views, pinned, reader.built)
         if any(view.aggregate for view in views):
             text = self._in_aggregates(text, views, reader.content, pinned, None)
         return Plan(text, views, pinned, columns, compiled.routes, compiled.approximate, reading.volatile)
@@ -293,71 +292,5 @@ def _names(text: str) -> frozenset[str]:
     return table_names(parse_question(text))
 
 
-def _names_of(parameters: Parameters) -> tuple[str, ...]:
-    if isinstance(parameters, Mapping):
-        return tuple(sorted(parameters))
-    return tuple(str(position + 1) for position in range(len(parameters or ())))
-
-
-def _check_parameters(reading: Reading, parameters: Parameters) -> None:
-    given = set(_names_of(parameters))
-    if missing := sorted(reading.parameters - given):
-        raise QueryRefused(
-            f"the parameter ${missing[0]} has no value", hint="give one for each ? or $name of the query"
-        )
-    if unknown := sorted(given - reading.parameters):
-        raise QueryRefused(
-            f"the query has no parameter ${unknown[0]}", hint=near(unknown[0], reading.parameters)
-        )
-
-
-def _marts(reading: Reading, content: Content, version: Version, user: User) -> tuple[str, ...]:
-    """The marts the query may mean; a name that is neither mart nor CTE is refused."""
-    visible = visible_marts(content, user)
-    found = sorted(name for name in reading.tables if name in visible)
-    for name in sorted(reading.tables - reading.ctes - set(found)):
-        hint = near(name, visible) or "the catalog lists the marts you may see"
-        raise NotAllowed(Reason.NAME, f"there is no mart '{name}' for you", hint=hint)
-    built = built_columns(version)
-    for name in found:
-        if name not in built:
-            raise QueryRefused(
-                f"the mart '{name}' is not built in version {version.number}", hint="build first"
-            )
-    if reading.shows_tables:
-        return tuple(sorted(set(visible) & built.keys()))
-    return tuple(found)
-
-
 def _measured(mart: Mart) -> list[str]:
     return [measure.expr for measure in mart.measures.values() if measure.agg and measure.expr]
-
-
-def _columns(reading: Reading, views: tuple[View, ...]) -> list[str]:
-    return [
-        f"{view.mart}.{name}"
-        for view in views
-        for name in view.columns
-        if reading.every_column or name.lower() in reading.columns
-    ]
-
-
-@dataclass(frozen=True)
-class _Lookup:
-    """Reads an entitlement mart as it is, before the question: rules are never asked through views."""
-
-    pool: Pool
-    snapshot: Snapshot
-
-    def __call__(self, mart: str, column: str, predicate: str) -> tuple[object, ...]:
-        """The distinct values of the column where the predicate holds, one more than rules may list."""
-        table = f'"{self.snapshot.aliases[mart]}"."{mart}"'
-        kept = f'({predicate}) AND "{column}" IS NOT NULL'
-        sql = f'SELECT DISTINCT "{column}" FROM {table} WHERE {kept} ORDER BY 1'
-        run = Run(sql, (), LOOKUP_LIMIT + 1, None)
-        try:
-            found = self.pool.look_up(self.snapshot, run, PARSE_SECONDS, QUEUE_SECONDS)
-        except EngineFailure as failure:
-            hint = "try again in a moment"
-            raise QueryStopped(f"the entitlements in '{mart}' could not be read", hint=hint) from failure
-        return tuple(found.column(0).to_pylist())

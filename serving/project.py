@@ -37,12 +37,12 @@ from serving.reader import Heard
 from serving.rights import published
 from serving.rights.grants import everybody
 from serving.rights.table import access_table
-from serving.semantic.check import semantic_problems
+from serving.semantic.asking.request import MetricRequest, Span
+from serving.semantic.asking.spans import newest_columns, newest_sql, span_ranges
+from serving.semantic.asking.time import TimeRange
+from serving.semantic.checks.content import semantic_problems
+from serving.semantic.checks.types import built_problems
 from serving.semantic.model import Claim, Model
-from serving.semantic.request import MetricRequest, Span
-from serving.semantic.spans import newest_columns, newest_sql, span_ranges
-from serving.semantic.time import TimeRange
-from serving.semantic.type_check import built_problems
 from serving.store import Store, utc_now
 
 KNOWN = 10_000  # people remembered at most

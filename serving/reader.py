@@ -12,10 +12,10 @@ from serving.governance.entitlements import Built, Lookup
 from serving.governance.rollup_view import rollup_view
 from serving.identity import User
 from serving.plan import Pinned
-from serving.semantic.choose import choose
 from serving.semantic.model import Claim, Model
-from serving.semantic.routes import Kept, Miss, Need, Offer, Route, Source
-from serving.semantic.source import base_source
+from serving.semantic.routing.choose import choose
+from serving.semantic.routing.routes import Kept, Miss, Need, Offer, Route, Source
+from serving.semantic.routing.source import base_source
 
 Heard = Callable[[Need, Route], None]
 """Is told what a block of aggregation needs, and where it finds it."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from serving.answer import Receipt
-from serving.semantic.routes import Route
+from serving.semantic.routing.routes import Route
 
 ESTIMATE = "≈"
 

@@ -14,13 +14,13 @@ from serving.errors import QueryRefused
 from serving.governance.access import aggregate_rule
 from serving.identity import User
 from serving.project import Project
-from serving.semantic.axes import place
-from serving.semantic.compare import comparison
-from serving.semantic.facts import by_mart, header
-from serving.semantic.metrics import ROW_KIND
+from serving.semantic.asking.request import Axis, MetricRequest, Order, Span
+from serving.semantic.asking.time import TimeRange
+from serving.semantic.compile.axes import place
+from serving.semantic.compile.compare import comparison
+from serving.semantic.compile.facts import by_mart, header
+from serving.semantic.compile.metrics import ROW_KIND
 from serving.semantic.model import Model
-from serving.semantic.request import Axis, MetricRequest, Order, Span
-from serving.semantic.time import TimeRange
 
 Ranges = tuple[tuple[Span, TimeRange], ...]
 BESIDE = {"_before": "before", "_change": "change", "_change_rate": "change in %"}  # columns of a comparison

@@ -6,8 +6,8 @@ from dataclasses import replace
 from serving.governance.access import View
 from serving.governance.entitlements import raw_table
 from serving.semantic.dimension import quoted
-from serving.semantic.reads import columns_read
-from serving.semantic.routes import Kept, Miss, Reason
+from serving.semantic.routing.reads import columns_read
+from serving.semantic.routing.routes import Kept, Miss, Reason
 
 
 def rollup_view(kept: Kept, view: View, types: Mapping[str, str]) -> tuple[View, Kept] | Miss:

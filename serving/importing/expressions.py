@@ -8,7 +8,7 @@ from sqlglot import ErrorLevel, exp
 from sqlglot.errors import SqlglotError
 
 from serving.importing.findings import NotCarried
-from serving.semantic.check_texts import text_problem
+from serving.semantic.checks.texts import text_problem
 
 DUCKDB = "duckdb"
 _WORD = re.compile(r"[A-Za-z_]\w*")

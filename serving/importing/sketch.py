@@ -8,7 +8,7 @@ from serving.content.semantics import Described, Dimension, Join, Measure, Rollu
 from serving.importing.expressions import plain_column, quoted, row_expression
 from serving.importing.findings import Finding, NotCarried
 from serving.importing.names import free_name, renamed, sluice_name
-from serving.semantic.check_texts import columns_read
+from serving.semantic.checks.texts import columns_read
 from serving.semantic.dimension import GRAINS
 
 

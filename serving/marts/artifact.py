@@ -20,7 +20,7 @@ from serving.errors import BuildFailed
 from serving.marts.declared import UNPUBLISHED, declared_rollups, rollups_digest
 from serving.marts.graph import Graph
 from serving.marts.rollups import make_rollups, read_rollups
-from serving.semantic.routes import Kept
+from serving.semantic.routing.routes import Kept
 from serving.unsound import AVOID
 
 _READERS = {

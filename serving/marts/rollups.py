@@ -17,7 +17,7 @@ from serving.errors import BuildFailed
 from serving.marts.declared import UNPUBLISHED, DeclaredRollup
 from serving.marts.reconcile import reconcile
 from serving.semantic.dimension import quoted, split_grain
-from serving.semantic.routes import Kept
+from serving.semantic.routing.routes import Kept
 from serving.syntax import folded, walk
 
 KEPT = TypeAdapter(tuple[Kept, ...])

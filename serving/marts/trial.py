@@ -15,7 +15,7 @@ from serving.errors import BuildFailed
 from serving.marts.artifact import MartFile, quoted, show_mart, writing
 from serving.marts.declared import DeclaredRollup
 from serving.marts.rollups import make_rollups, read_rollups
-from serving.semantic.routes import Kept
+from serving.semantic.routing.routes import Kept
 
 ROUNDS = 3
 

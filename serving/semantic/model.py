@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serving.content.model import Content
-from serving.semantic.routes import Need, Route, Source
+from serving.semantic.routing.routes import Need, Route, Source
 
 Sourcer = Callable[[Need], Source]
 """Chooses where a block's rows come from: the mart, or a rollup of it. Asked once per block."""

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from serving.content.semantics import Grain
 from serving.semantic.dimension import COARSER, GRAINS, split_grain
-from serving.semantic.routes import Days, Need
+from serving.semantic.routing.routes import Days, Need
 
 Dimensions = tuple[str, ...]
 CLOSEST = 24  # sets of dimensions of a mart that are looked at, and as many put together from two

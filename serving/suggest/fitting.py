@@ -8,11 +8,11 @@ from serving.governance.access import View
 from serving.governance.rollup_view import rollup_view
 from serving.marts.artifact import MartFile
 from serving.marts.declared import DeclaredRollup
-from serving.semantic.choose import choose
 from serving.semantic.dimension import dimension_sql
-from serving.semantic.fit import Unfit, fit
 from serving.semantic.leaves import Leaf
-from serving.semantic.routes import Kept, Miss, Need, Offer, Reason, Source
+from serving.semantic.routing.choose import choose
+from serving.semantic.routing.fit import Unfit, fit
+from serving.semantic.routing.routes import Kept, Miss, Need, Offer, Reason, Source
 from serving.suggest.candidates import Dimensions, Want
 from serving.suggest.measures import ROWS, measures_by_leaf, measures_for
 

@@ -11,7 +11,7 @@ from serving.errors import BuildFailed, NotPublished
 from serving.marts.artifact import MartFile
 from serving.marts.trial import Trial, trial
 from serving.project import Project
-from serving.semantic.routes import Kept, Reason
+from serving.semantic.routing.routes import Kept, Reason
 from serving.store import utc_now
 from serving.suggest.candidates import (
     SMALLER,

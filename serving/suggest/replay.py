@@ -11,8 +11,8 @@ from serving.errors import SluiceError
 from serving.plan import METRICS, Plan
 from serving.planning import Planner
 from serving.project import Project
-from serving.semantic.routes import Need, Reason, Route
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
+from serving.semantic.routing.routes import Need, Reason, Route
 from serving.suggest.log import Asking
 
 _NONE_YET = ""  # no rollup of a file can be called so

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from serving.semantic.dimension import split_grain
-from serving.semantic.routes import Reason
+from serving.semantic.routing.routes import Reason
 
 _PLAIN = re.compile(r"[A-Za-z_][\w.]*")
 _LONG = 40  # letters of a name

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from serving.content.semantics import Grain
-from serving.semantic.time import add_months, floor
+from serving.semantic.asking.time import add_months, floor
 from serving.ui.figures import NO_VALUE, bucket, label, shape, short
 
 Chart = dict[str, Any]

@@ -17,7 +17,7 @@ from serving.dashboard import (
     filter_values,
 )
 from serving.errors import QueryRefused
-from serving.semantic.time import is_range
+from serving.semantic.asking.time import is_range
 from serving.ui.explorer import View
 from serving.ui.figures import label
 from serving.ui.metric_look import request_look

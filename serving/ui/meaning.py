@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import streamlit as st
 
-from serving.semantic.meaning import JoinEntry, Meaning, MeasureEntry
+from serving.semantic.checks.meaning import JoinEntry, Meaning, MeasureEntry
 from serving.ui.figures import figure, label, shape
 from serving.ui.parts import html_table, quiet, safe
 

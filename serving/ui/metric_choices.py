@@ -9,17 +9,17 @@ import streamlit as st
 from serving.content.spec import Scalar
 from serving.dashboard import place_values
 from serving.errors import QueryRefused
-from serving.semantic.askable import (
+from serving.semantic.asking.time import is_range
+from serving.semantic.asking.words import axis, compare, condition, having, metric
+from serving.semantic.compile.askable import (
     AskableDimension,
     AskableMart,
     AskableMetric,
     askable_dimensions,
     marts_read,
 )
-from serving.semantic.axes import place
+from serving.semantic.compile.axes import place
 from serving.semantic.dimension import GRAINS
-from serving.semantic.time import is_range
-from serving.semantic.words import axis, compare, condition, having, metric
 from serving.ui.dashboard import RANGES as BOARD_RANGES
 from serving.ui.explorer import View
 from serving.ui.figures import NO_VALUE

@@ -11,10 +11,10 @@ import yaml
 from serving.content.spec import Scalar
 from serving.content.validate import near
 from serving.errors import QueryRefused
-from serving.semantic.phrases import written_axis, written_metric
-from serving.semantic.phrases_where import written_condition
-from serving.semantic.request import Axis, Filter, MetricRequest, Span
-from serving.semantic.words import axis, read_request, write_request
+from serving.semantic.asking.phrases import written_axis, written_metric
+from serving.semantic.asking.phrases_where import written_condition
+from serving.semantic.asking.request import Axis, Filter, MetricRequest, Span
+from serving.semantic.asking.words import axis, read_request, write_request
 
 Words = Mapping[str, tuple[str, ...]]  # as a link has them: several texts a key
 KEYS = ("metrics", "by", "where", "having", "compare", "top", "totals", "fill", "order", "limit", "chart")

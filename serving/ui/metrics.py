@@ -7,10 +7,10 @@ import streamlit as st
 
 from serving.errors import QueryRefused, QueryStopped, SluiceError
 from serving.receipts import short_notes
-from serving.semantic.askable import AskableMart, askable_dimensions, askable_marts, marts_read
-from serving.semantic.facts import header
-from serving.semantic.request import MetricRequest, Order
-from serving.semantic.words import metric
+from serving.semantic.asking.request import MetricRequest, Order
+from serving.semantic.asking.words import metric
+from serving.semantic.compile.askable import AskableMart, askable_dimensions, askable_marts, marts_read
+from serving.semantic.compile.facts import header
 from serving.shown import Shown, in_aggregates, show_metrics
 from serving.ui.explorer import View
 from serving.ui.figures import counted, span

@@ -11,12 +11,12 @@ import duckdb
 from serving.content.model import Content, Mart, ProjectSpec
 from serving.content.policy import Policy
 from serving.governance.tree import read_tree
-from serving.semantic.metrics import compile_metrics
+from serving.semantic.asking.request import Axis, Metric, MetricRequest
+from serving.semantic.asking.time import time_range
+from serving.semantic.compile.metrics import compile_metrics
 from serving.semantic.model import Compiled, Model
-from serving.semantic.request import Axis, Metric, MetricRequest
-from serving.semantic.routes import Need, Source
-from serving.semantic.source import base_source
-from serving.semantic.time import time_range
+from serving.semantic.routing.routes import Need, Source
+from serving.semantic.routing.source import base_source
 
 MARTS: dict[str, dict[str, Any]] = {
     "orders": {

@@ -10,12 +10,12 @@ import duckdb
 
 from serving.content.model import Content, Mart, ProjectSpec
 from serving.content.policy import Policy
-from serving.semantic.choose import choose
 from serving.semantic.dimension import dimension_sql, quoted
 from serving.semantic.leaves import Leaf, formula
 from serving.semantic.model import Model, Sourcer
-from serving.semantic.route_query import Routed, route_query
-from serving.semantic.routes import Kept, Need, Offer, Reason, Route, Source
+from serving.semantic.routing.choose import choose
+from serving.semantic.routing.query import Routed, route_query
+from serving.semantic.routing.routes import Kept, Need, Offer, Reason, Route, Source
 from serving.syntax import Node, Syntax
 
 ROWS = """\

@@ -14,13 +14,13 @@ from serving.content.policy import AggregateRule, Policy
 from serving.errors import QueryRefused
 from serving.governance.aggregate_only import aggregate_only
 from serving.governance.aggregate_words import AGGREGATES, SCALARS
-from serving.semantic.metrics import compile_metrics
+from serving.semantic.asking.spans import newest_sql
+from serving.semantic.asking.time import time_range
+from serving.semantic.asking.words import read_request
+from serving.semantic.compile.metrics import compile_metrics
+from serving.semantic.compile.values import values_sql
 from serving.semantic.model import Model
-from serving.semantic.source import base_source
-from serving.semantic.spans import newest_sql
-from serving.semantic.time import time_range
-from serving.semantic.values import values_sql
-from serving.semantic.words import read_request
+from serving.semantic.routing.source import base_source
 
 # EMEA: 4 customers; no region: 3; APAC (2 customers) and AMER (1) are the remainder: 3 customers
 DATA = """

@@ -15,7 +15,7 @@ from serving.content.policy import Policy
 from serving.errors import QueryRefused
 from serving.governance.names import parse_question, table_names
 from serving.governance.tree import read_tree
-from serving.semantic.measure_call import Expanded, expand_measures
+from serving.semantic.measure.call import Expanded, expand_measures
 from serving.semantic.model import Model
 from serving.syntax import Syntax
 

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from serving.errors import QueryRefused
-from serving.semantic.time import floor
+from serving.semantic.asking.time import floor
 from tests.spec.time_rig import NEWEST, Row, World, berlin, connection, count, world
 
 __all__ = ["berlin", "connection", "world"]  # fixtures

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from serving.errors import QueryRefused
-from serving.semantic.time import add_months, floor
+from serving.semantic.asking.time import add_months, floor
 from tests.spec.time_rig import NEWEST, Row, World, berlin, connection, count, world
 
 __all__ = ["berlin", "connection", "world"]  # fixtures

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from serving.semantic.time import BEGINNING, TimeRange, is_range, time_range
+from serving.semantic.asking.time import BEGINNING, TimeRange, is_range, time_range
 from tests.spec.time_rig import NEWEST
 
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import QueryRefused
-from serving.semantic.dimension import GRAINS
-from serving.semantic.request import (
+from serving.semantic.asking.request import (
     Axis,
     Compare,
     Filter,
@@ -21,7 +20,7 @@ from serving.semantic.request import (
     Span,
     Top,
 )
-from serving.semantic.words import (
+from serving.semantic.asking.words import (
     axis,
     compare,
     condition,
@@ -32,6 +31,7 @@ from serving.semantic.words import (
     top,
     write_request,
 )
+from serving.semantic.dimension import GRAINS
 
 MONTH, REGION = Axis("ordered_at", "month"), Axis("region")
 

@@ -7,7 +7,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from serving.semantic.request import Compare, Filter, Having, Metric, MetricRequest, Op, Order, Span, Top
+from serving.semantic.asking.request import (
+    Compare,
+    Filter,
+    Having,
+    Metric,
+    MetricRequest,
+    Op,
+    Order,
+    Span,
+    Top,
+)
 from tests.spec.metric_shop import TABLES, Shop, axes, axis, metrics
 
 JANUARY = Span(axis("ordered_at"), "2026-01-01..2026-01-31")

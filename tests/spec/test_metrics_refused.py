@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from serving.errors import QueryRefused
-from serving.semantic.request import Filter, MetricRequest, Op, Order, Top
+from serving.semantic.asking.request import Filter, MetricRequest, Op, Order, Top
 from tests.spec.metric_shop import TABLES, Shop, axes, axis, metrics
 
 

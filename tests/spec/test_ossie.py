@@ -23,7 +23,7 @@ from serving.importing.place import Place
 from serving.importing.sketch import Draft
 from serving.importing.write import write_draft
 from serving.project import check_project
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
 from tests.conftest import ROOT
 
 FOREIGN = ROOT / "tests/projects/ossie_retail/model.yaml"

@@ -7,7 +7,7 @@ import pytest
 
 from serving import open_project
 from serving.errors import QueryRefused
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
 from tests.conftest import SHOP
 
 ANA = "ana@example.com"

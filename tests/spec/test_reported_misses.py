@@ -12,8 +12,8 @@ import pytest
 
 from serving import Project, open_project
 from serving.answer import Answer
-from serving.semantic.routes import Reason
-from serving.semantic.words import read_request
+from serving.semantic.asking.words import read_request
+from serving.semantic.routing.routes import Reason
 from tests.conftest import write_files
 
 ADA, BEN = "ada@example.com", "ben@example.com"

@@ -10,11 +10,11 @@ import duckdb
 import pytest
 
 from serving.content.model import Mart
-from serving.semantic.choose import choose
 from serving.semantic.dimension import dimension_sql, quoted
 from serving.semantic.leaves import Leaf
-from serving.semantic.routes import Days, Kept, Miss, Need, Offer, Reason, Source
-from serving.semantic.source import base_source
+from serving.semantic.routing.choose import choose
+from serving.semantic.routing.routes import Days, Kept, Miss, Need, Offer, Reason, Source
+from serving.semantic.routing.source import base_source
 from tests.conftest import ROOT
 
 ZONE = "America/Havana"  # its days begin at one o'clock, or come to midnight twice, when the clocks change

@@ -14,12 +14,12 @@ from serving.governance.access import View, governed_view
 from serving.governance.entitlements import LOOKUP_LIMIT
 from serving.governance.rollup_view import rollup_view
 from serving.identity import User
-from serving.semantic.choose import choose
 from serving.semantic.dimension import dimension_sql, quoted
 from serving.semantic.leaves import Leaf
-from serving.semantic.reads import columns_read
-from serving.semantic.routes import Days, Kept, Miss, Need, Offer, Reason, Source
-from serving.semantic.source import base_source
+from serving.semantic.routing.choose import choose
+from serving.semantic.routing.reads import columns_read
+from serving.semantic.routing.routes import Days, Kept, Miss, Need, Offer, Reason, Source
+from serving.semantic.routing.source import base_source
 
 ROWS = """\
 select i as id, timestamp '2026-01-01' + to_hours((i * 7) % 2000) as ordered_at,

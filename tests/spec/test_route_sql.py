@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from serving.semantic.routes import Days, Need, Reason, Source
+from serving.semantic.routing.routes import Days, Need, Reason, Source
 from tests.spec.route_rig import ROWS, Rig, make_rig
 
 

@@ -12,8 +12,8 @@ from serving.content.model import Tile
 from serving.dashboard import Choice, answer_tile
 from serving.errors import QueryRefused
 from serving.project import check_project
-from serving.semantic.time import TimeRange, add_months, floor, time_range
-from serving.semantic.words import read_request
+from serving.semantic.asking.time import TimeRange, add_months, floor, time_range
+from serving.semantic.asking.words import read_request
 from tests.conftest import SHOP
 
 ANA, EMIL = "ana@example.com", "emil@example.com"

@@ -11,8 +11,8 @@ from serving.content.model import Content
 from serving.errors import BuildFailed, Problem
 from serving.marts.data_tests import data_tests
 from serving.project import open_project
-from serving.semantic.check import semantic_problems
-from serving.semantic.type_check import built_problems
+from serving.semantic.checks.content import semantic_problems
+from serving.semantic.checks.types import built_problems
 from tests.conftest import SHOP
 
 Write = Callable[..., Path]

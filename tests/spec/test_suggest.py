@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from serving import Project, open_project
 from serving.__main__ import app
+from serving.semantic.asking.words import read_request
 from serving.semantic.dimension import COARSER, GRAINS
 from serving.semantic.leaves import Leaf
-from serving.semantic.routes import Days, Need, Reason
-from serving.semantic.words import read_request
+from serving.semantic.routing.routes import Days, Need, Reason
 from serving.suggest.candidates import Want, choose_greedily, dimensions_for, together
 from serving.suggest.propose import suggest, within
 from serving.suggest.suggestion import Report, rollup_name

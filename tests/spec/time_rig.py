@@ -10,12 +10,12 @@ import pytest
 
 from serving.content.model import Content, Mart, ProjectSpec
 from serving.content.policy import Policy
-from serving.semantic.metrics import compile_metrics
+from serving.semantic.asking.time import time_range
+from serving.semantic.asking.words import read_request
+from serving.semantic.compile.metrics import compile_metrics
 from serving.semantic.model import Model
-from serving.semantic.routes import Need, Source
-from serving.semantic.source import base_source
-from serving.semantic.time import time_range
-from serving.semantic.words import read_request
+from serving.semantic.routing.routes import Need, Source
+from serving.semantic.routing.source import base_source
 
 NEWEST = date(2026, 4, 15)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu")

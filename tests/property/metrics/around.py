@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from serving.semantic.request import Axis, MetricRequest, Span
-from serving.semantic.time import TimeRange
+from serving.semantic.asking.request import Axis, MetricRequest, Span
+from serving.semantic.asking.time import TimeRange
 from tests.property.metrics.calendar_days import Moment, bucket, day_of, later
 from tests.property.metrics.chosen import Ranges
 from tests.property.metrics.lines import Key, Line

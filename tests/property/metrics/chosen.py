@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 
-from serving.semantic.request import Axis, Filter, MetricRequest, Span
-from serving.semantic.time import TimeRange
+from serving.semantic.asking.request import Axis, Filter, MetricRequest, Span
+from serving.semantic.asking.time import TimeRange
 from tests.property.metrics.calendar_days import day_of
 from tests.property.metrics.sight import Row, Sight
 

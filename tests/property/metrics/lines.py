@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 
-from serving.semantic.request import Axis, Metric, MetricRequest
+from serving.semantic.asking.request import Axis, Metric, MetricRequest
 from tests.property.metrics.chosen import Ranges, chosen
 from tests.property.metrics.running import running
 from tests.property.metrics.sight import Sight

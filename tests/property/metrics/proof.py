@@ -13,7 +13,7 @@ from pathlib import Path
 from serving import Project, open_project
 from serving.answer import Answer
 from serving.errors import QueryRefused
-from serving.semantic.words import write_request
+from serving.semantic.asking.words import write_request
 from tests.property.metrics.reference import expected
 from tests.property.metrics.requests import Asked, make_request
 from tests.property.metrics.sight import Sight

@@ -8,7 +8,7 @@ types and last digits are the engine's.
 from collections.abc import Iterable, Sequence
 from functools import cmp_to_key
 
-from serving.semantic.request import Metric, MetricRequest
+from serving.semantic.asking.request import Metric, MetricRequest
 from tests.property.metrics.around import distance, earlier, filled, moving, paired
 from tests.property.metrics.chosen import Ranges
 from tests.property.metrics.lines import Key, Line, best_values, cell_of, compared, lines, shown_metrics

@@ -6,8 +6,18 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 
-from serving.semantic.request import Axis, Compare, Filter, Having, Metric, MetricRequest, Order, Span, Top
-from serving.semantic.time import TimeRange, time_range
+from serving.semantic.asking.request import (
+    Axis,
+    Compare,
+    Filter,
+    Having,
+    Metric,
+    MetricRequest,
+    Order,
+    Span,
+    Top,
+)
+from serving.semantic.asking.time import TimeRange, time_range
 from tests.property.metrics.around import distance, filled_axes, fits, moving
 from tests.property.metrics.measures import MeasureDef
 from tests.property.metrics.reference import metric_headers

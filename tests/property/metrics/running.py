@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from serving.semantic.request import Axis, MetricRequest
-from serving.semantic.time import TimeRange
+from serving.semantic.asking.request import Axis, MetricRequest
+from serving.semantic.asking.time import TimeRange
 from tests.property.metrics.calendar_days import bucket, day_of, first_day, later, next_start
 from tests.property.metrics.chosen import Ranges, chosen
 from tests.property.metrics.sight import Sight

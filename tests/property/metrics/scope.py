@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from serving.semantic.asking.request import Axis
 from serving.semantic.dimension import COARSER
-from serving.semantic.request import Axis
 from tests.property.metrics.sight import Sight
 from tests.property.metrics.world import GRAINS
 

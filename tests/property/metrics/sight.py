@@ -7,7 +7,7 @@ from functools import cached_property
 
 import duckdb
 
-from serving.semantic.request import Axis
+from serving.semantic.asking.request import Axis
 from tests.property.metrics.calendar_days import bucket, day_of
 from tests.property.metrics.world import COMPUTED, READS, Person, World, visible_copy
 

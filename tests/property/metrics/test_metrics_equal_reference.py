@@ -1,8 +1,8 @@
 """Every metric request, through the door, equals a reference that computes it group by group.
 
 Random marts, data, policies, rollups and requests; with rollups and without. The same worlds each time;
-SLUICE_METRICS_WORLDS=100 asks as many, and others each time. A failure prints the world's number, its content folder (which is kept), the person and the
-request.
+SLUICE_METRICS_WORLDS=100 asks as many, and others each time. A failure prints the world's number, its
+content folder (which is kept), the person and the request.
 """
 
 import os

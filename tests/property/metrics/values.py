@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from serving.semantic.request import Metric
+from serving.semantic.asking.request import Metric
 from tests.property.metrics.measures import MeasureDef
 from tests.property.metrics.sight import Sight
 
