@@ -13,6 +13,7 @@ from serving.content.policy_check import covers
 from serving.content.sync import Field_, Sync
 from serving.errors import Problem
 from serving.governance.inherited import Columns, Tagged, tagged_columns
+from serving.semantic.leaves import formula
 
 KeyPath = tuple[str | int, ...]
 Sent = Iterator[tuple[KeyPath, str, Tagged]]
@@ -51,7 +52,7 @@ def _problem(sync: Sync, path: KeyPath, column: str, origin: str, missing: list[
 def _sent(content: Content, tagged: Mapping[str, Columns], sync: Sync) -> Sent:
     """Where a sync names a tagged column (key path), which (`mart.column`), and its tags."""
     if sync.sql is not None:
-        for column, has in _in_sql(tagged, sync.sql):
+        for column, has in _in_sql(content, tagged, sync.sql):
             yield ("sql",), column, has
         return
     if sync.source is None or sync.source not in content.marts:
@@ -88,19 +89,41 @@ def _parsed(sql: str) -> exp.Expr | None:
     return trees[0] if len(trees) == 1 and isinstance(trees[0], exp.Query) else None
 
 
-def _in_sql(tagged: Mapping[str, Columns], sql: str) -> Iterator[tuple[str, Tagged]]:
-    """The tagged columns that the text may give: named anywhere, or meant by `*` or a whole row."""
+def _in_sql(content: Content, tagged: Mapping[str, Columns], sql: str) -> Iterator[tuple[str, Tagged]]:
+    """The tagged columns that the text may give: named, in a measure, or meant by `*` or a whole row."""
     tree = _parsed(sql)
     if tree is None:
         return
     marts = {table.name.lower() for table in tree.find_all(exp.Table)}
     names = {identifier.name.lower() for identifier in tree.find_all(exp.Identifier)}
-    every = _means_every_column(tree)
+    measured = _in_measures(content, tree)
+    names |= measured or set()
+    every = measured is None or _means_every_column(tree)
     for mart, columns in tagged.items():
         if mart.lower() in marts:
             for column, has in columns.items():
                 if every or column in names:
                     yield f"{mart}.{column}", has
+
+
+def _in_measures(content: Content, tree: exp.Expr) -> set[str] | None:
+    """The columns behind every MEASURE(…) of the text, whichever mart's it is; None: nobody can say."""
+    found: set[str] = set()
+    for call in tree.find_all(exp.Anonymous):
+        if call.name.lower() != "measure":
+            continue
+        asked = {column.name for column in call.find_all(exp.Column)}
+        marts = [mart for mart in content.marts.values() if asked & mart.measures.keys()]
+        if len(asked) != 1 or not marts:
+            return None
+        try:
+            leaves = [leaf for mart in marts for name in asked for leaf in formula(mart, name).leaves]
+            texts = [text for leaf in leaves for text in (leaf.expr, leaf.filter) if text]
+            parsed = [sqlglot.parse_one(text, dialect="duckdb") for text in texts]
+        except (SqlglotError, ValueError, KeyError):  # of other marts, in a circle, no SQL
+            return None
+        found |= {name.name.lower() for text in parsed for name in text.find_all(exp.Identifier)}
+    return found
 
 
 def _means_every_column(tree: exp.Expr) -> bool:

@@ -107,6 +107,27 @@ def test_sql_that_names_no_tagged_column_needs_none(shop_files: Write, sql: str)
     assert found(shop_files, f'sql: "{sql}"\n{HEAD}key: {{id: id}}\n') == []
 
 
+@pytest.mark.parametrize("measure", ["first_mail", "twice", "work_mails", "unknown", "~first_mail"])
+def test_a_measure_of_a_tagged_column_needs_leave_as_the_column_does(shop_files: Write, measure: str) -> None:
+    measures = """\
+measures:
+  first_mail: {agg: min, expr: email}
+  twice: {expr: "concat(first_mail, first_mail)"}
+  work_mails: {agg: count, filter: "email like '%@work'"}
+  people: {agg: count}
+"""
+    asked = f"select region as id, MEASURE({measure}) as m from customers group by 1"
+    sync = f'sql: "{asked}"\n{HEAD}key: {{id: id}}\n'
+    files = {
+        "marts/customers.yml": SHOP["marts/customers.yml"] + measures,
+        "destinations/crm.yml": "connector: sandbox\n",
+        "syncs/out.yml": sync,
+    }
+    assert any("sends customers.email" in problem for problem in problems(shop_files, files))
+    files["syncs/out.yml"] = sync.replace(measure, "people")
+    assert not any("sends" in problem for problem in problems(shop_files, files))
+
+
 def test_sql_that_reads_several_marts_needs_leave_for_each_tagged_column(shop_files: Write) -> None:
     sync = f'sql: "select * from orders natural join customers"\n{HEAD}key: {{id: id}}\n'
     told = found(shop_files, sync, MAY % "pii")
