@@ -12,6 +12,7 @@ from collections.abc import Callable
 import duckdb
 
 from serving import Project, open_project
+from serving.identity import User
 
 QUESTIONS = {
     "total": "select count(*) as n, sum(revenue) as revenue from orders",
@@ -60,9 +61,12 @@ def main() -> None:
         for user in project.people():
             if not {"orders", "customers"} <= set(project.visible_marts(user)):
                 continue
-            governed = milliseconds(
-                lambda sql=sql, user=user: project.ask(sql, user=user, surface="benchmark")
-            )
+
+            def ask(sql: str = sql, user: User = user) -> None:
+                project.forget_answers()  # else it would be asked once
+                project.ask(sql, user=user, surface="benchmark")
+
+            governed = milliseconds(ask)
             figure = {
                 "benchmark": "door",
                 "question": name,

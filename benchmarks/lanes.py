@@ -21,7 +21,7 @@ from serving.errors import QueryStopped
 
 ROWS = 2_000_000
 FILES = {
-    "project.yml": "name: lanes\n",
+    "project.yml": "name: lanes\ncache_megabytes: 0\n",
     "marts/orders.sql": (
         f"select i as order_id, i % 5000 as customer_id, i % 4 as region, i * 7919 % 1000 as amount"
         f" from range({ROWS}) t(i)\n"

@@ -21,7 +21,7 @@ from serving import Project, open_project
 from serving.store import Store
 
 FILES = {
-    "project.yml": "name: log\n",
+    "project.yml": "name: log\ncache_megabytes: 0\n",
     "marts/orders.sql": "select range as id, range % 7 as region from range(100000)",
     "marts/orders.yml": "grain: id\ncolumns: {id: {}, region: {}}\n",
     "policies/access.yml": "roles:\n  auditor: {marts: [orders, sluice_outcomes]}\n"

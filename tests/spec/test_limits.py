@@ -1,5 +1,6 @@
 """Limits as people meet them: how much, how long, how many at once, and whose turn it is."""
 
+import itertools
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from serving.governance.access import limits_for
 from tests.conftest import SHOP, write_files
 
 ANA, EMIL, AMY, NOBODY = (f"{name}@example.com" for name in ("ana", "emil", "amy", "nobody"))
+NUMBER = itertools.count()
 ENDLESS = "select count(*) from range(10000000) a, range(10000000) b where a.range * b.range % 7 = 3"
 DEAF = "select levenshtein(repeat('a', 100000), repeat('b', 100000))"  # hears no interrupt
 LIMITS = """\
@@ -66,7 +68,8 @@ def where(turns: Lanes, who: str) -> tuple[int, int]:
 
 
 def endless(project: Project, threads: ThreadPoolExecutor, user: str, cancel: Cancel) -> "Future[Answer]":
-    return threads.submit(project.ask, ENDLESS, user=user, cancel=cancel)
+    """A question of its own: the same one twice at once would run once."""
+    return threads.submit(project.ask, f"{ENDLESS} + {next(NUMBER)}", user=user, cancel=cancel)
 
 
 def stopped(question: "Future[Answer]") -> QueryStopped:
