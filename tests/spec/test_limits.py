@@ -67,9 +67,11 @@ def where(turns: Lanes, who: str) -> tuple[int, int]:
         return tuple(sum(t.share.who == who for t in some) for some in (turns._running, turns._waiting))  # type: ignore[return-value]
 
 
-def endless(project: Project, threads: ThreadPoolExecutor, user: str, cancel: Cancel) -> "Future[Answer]":
+def endless(
+    project: Project, threads: ThreadPoolExecutor, user: str, cancel: Cancel, sql: str | None = None
+) -> "Future[Answer]":
     """A question of its own: the same one twice at once would run once."""
-    return threads.submit(project.ask, f"{ENDLESS} + {next(NUMBER)}", user=user, cancel=cancel)
+    return threads.submit(project.ask, sql or f"{ENDLESS} -- {next(NUMBER)}", user=user, cancel=cancel)
 
 
 def stopped(question: "Future[Answer]") -> QueryStopped:
@@ -187,11 +189,11 @@ def test_the_same_heavy_question_starts_in_its_lane_the_next_time(
     project: Project, threads: ThreadPoolExecutor
 ) -> None:
     turns, first, second = lanes(project, light=1, heavy=1), Cancel(), Cancel()
-    question = endless(project, threads, ANA, first)
+    question = endless(project, threads, ANA, first, ENDLESS)
     until(lambda: turns.counts()["heavy"] == 1)
     first.set()
     stopped(question)
-    question = endless(project, threads, ANA, second)
+    question = endless(project, threads, ANA, second, ENDLESS)
     until(lambda: where(turns, ANA) == (1, 0))
     assert turns.counts() == {"heavy": 1}
     second.set()
