@@ -1,6 +1,6 @@
-"""What DuckDB 2.0 gets wrong, and how every connection of ours avoids it."""
+"""What DuckDB 2.0 gets wrong, and what every connection of ours does about it."""
 
 UNSOUND = "common_subplan"
 AVOID = f"SET GLOBAL disabled_optimizers = '{UNSOUND}'"
-"""The pass that computes equal parts of a plan once can lose a filter above one of them: rows come back
-that the WHERE excludes, depending on the tables' statistics. A lost filter could be a row rule."""
+"""Where equal parts of a plan are computed once, a filter above one of them can be lost: wrong statistics
+of an empty join side make it look as if it always held (docs/decisions/0015)."""
