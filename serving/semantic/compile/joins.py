@@ -43,7 +43,10 @@ def _side(
         own = dimension_sql(model.content.marts[mart], found.key, model.week_starts)
         shown.setdefault(name, name if found.joins else own)
     columns = ", ".join(text if text == name else f"{text} AS {name}" for name, text in shown.items())
-    return " ".join([f"SELECT {columns} FROM {quoted(mart)}", *texts])
+    # a row that nothing equals: of a side that is empty, the engine draws wrong conclusions about what is
+    # aggregated above it, and loses filters (docs/decisions/0015)
+    nobody = f"UNION ALL SELECT {', '.join(['NULL'] * len(shown))}"
+    return " ".join([f"SELECT {columns} FROM {quoted(mart)}", *texts, nobody])
 
 
 def _named(path: tuple[str, ...], key: str) -> str:

@@ -44,3 +44,8 @@ def prove_worlds(first: int, last: int, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.timeout(600)
 def test_answers_equal_the_reference_to_the_last_digit(capsys: pytest.CaptureFixture[str]) -> None:
     prove_worlds(0, 2**30, capsys)
+
+
+def test_a_filter_over_a_join_to_no_row_is_not_lost() -> None:
+    """A world in which the engine dropped a HAVING: decision 15."""
+    prove(1_582_086_794, 50, Tally())
