@@ -7,9 +7,15 @@ from zoneinfo import ZoneInfo
 Moment = date | datetime
 
 
-@lru_cache(maxsize=100_000)
 def bucket(value: Moment, grain: str, week_starts: str, zone: str) -> Moment:
     """The start of the bucket that holds `value`: a date, or (hours) a time."""
+    if isinstance(value, datetime) and value.tzinfo:  # times of one zone are equal whatever their fold
+        value = value.astimezone(ZoneInfo("UTC"))
+    return _bucket(value, grain, week_starts, zone)
+
+
+@lru_cache(maxsize=100_000)
+def _bucket(value: Moment, grain: str, week_starts: str, zone: str) -> Moment:
     if grain == "hour":
         return hour(value, ZoneInfo(zone))
     return first_day(day_of(value, zone), grain, week_starts)
