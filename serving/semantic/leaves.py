@@ -63,13 +63,13 @@ class Leaf:
         """Its value over no rows."""
         return "0" if self.function in COUNTS else "NULL"
 
-    def sql(self, expr: str | None = None, filter: str | None = None) -> str:
-        """The aggregate over the mart's rows; other texts may stand in for its own `expr` and `filter`."""
-        return self._call(expr or self.expr, filter or self.filter, state=False)
+    def sql(self) -> str:
+        """The aggregate over the mart's rows."""
+        return self._call(state=False)
 
     def kept(self) -> str:
         """The aggregate as a rollup keeps it."""
-        return self._call(self.expr, self.filter, state=self.function in STATES)
+        return self._call(state=self.function in STATES)
 
     def merged(self, column: str) -> str:
         """The leaf's value from what rows of a rollup keep; `column` is SQL."""
@@ -83,7 +83,8 @@ class Leaf:
             case _:
                 raise ValueError(f"{self.function} of parts cannot be put together")
 
-    def _call(self, expr: str | None, only: str | None, *, state: bool) -> str:
+    def _call(self, *, state: bool) -> str:
+        expr = self.expr
         match self.function:
             case "count":
                 call = f"count({expr or '*'})"
@@ -95,8 +96,7 @@ class Leaf:
                 call = f"approx_quantile({expr}, {self.quantile})"
             case function:
                 call = f"{function}({expr})"
-        # a line of its own after the author's text: a comment at its end must not eat the bracket
-        where = f" FILTER (WHERE {only})" if only else ""
+        where = f" FILTER (WHERE {self.filter})" if self.filter else ""
         return f"{call}{where}{' EXPORT_STATE' if state else ''}"
 
 

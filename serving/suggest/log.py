@@ -8,7 +8,7 @@ from datetime import datetime
 from serving.audit import Asked, Audit
 
 MOST = 1_000_000  # newest questions that are looked at
-SURFACES = ("explain", "suggest")  # of questions that nobody waited for: what explaining looks up
+SURFACES = ("explain", "suggest", "sync")  # of questions that nobody waited for
 
 
 @dataclass(frozen=True)

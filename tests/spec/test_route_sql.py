@@ -61,6 +61,7 @@ ANSWERED = [
     ("by_region", "select sum(amount) as region from orders"),
     ("by_region", "select lower(region) as region, count(*) as id from orders group by all order by region"),
     ("by_region", "select region, sum(amount) as amount from orders group by 1 having sum(amount) > 5"),
+    ("by_month", "select segment, avg(pieces) filter (where region = 'EMEA') from orders group by 1"),
     ("by_region", "select x.region, n from (select region, count(*) n from orders group by 1) x"),
     ("by_region", "with orders as (select region, sum(amount) from orders group by 1) from orders"),
     ("by_region", "select sum(s) from (select sum(amount) s from orders group by region) as orders"),
