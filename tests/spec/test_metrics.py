@@ -241,6 +241,12 @@ def test_totals_are_there_where_no_row_passes(shop: Shop) -> None:
     assert shop.ask(request) == [(None, 0, None, "total")]
 
 
+def test_a_limit_chooses_groups_and_leaves_totals(shop: Shop) -> None:
+    request = MetricRequest(metrics("orders.orders"), axes("region"), totals=((),), limit=1)
+    groups = shop.ask(replace(request, limit=None))
+    assert shop.ask(request) == [groups[0], (None, 7, "total")]
+
+
 def test_two_axes_of_one_dimension_have_their_own_totals(shop: Shop) -> None:
     request = MetricRequest(
         metrics("orders.orders"), axes("region", "orders.region"), totals=(axes("region"), ())
